@@ -1,7 +1,7 @@
 """The client of CryptoCloud's invoices: asks, checks the shape of the answer, and hands on what it says.
 
-It refuses answers that it cannot read for certain. Money is `Decimal` from the answer's own text, times are UTC,
-ids are short (without `INV-`), and one odd row does not spoil its neighbours. It knows nothing of the database.
+It refuses answers that it cannot read for certain. Money is `Decimal` from the text of the answer, times are
+UTC, ids are short (without `INV-`), one odd row does not spoil its neighbours. It knows nothing of a database.
 """
 
 import asyncio
@@ -25,8 +25,6 @@ from services.errors import CryptoCloudRefused, CryptoCloudRejected, CryptoCloud
 LARGEST_BATCH = 100  # documented for info and for a page of the list
 LARGEST_ANSWER = 8 * 1024 * 1024
 CONNECT_SECONDS = 5.0
-CREATE_SECONDS = 8.0
-READ_SECONDS = 15.0
 MOST_PAGES = 1_000
 USUAL_LIFETIME = timedelta(hours=24)  # what real invoices have when no lifetime was asked for
 
@@ -125,9 +123,9 @@ def read_invoice_id(value: object) -> str | None:
 class CryptoCloud:
     """One merchant project at CryptoCloud.
 
-    Every method raises `CryptoCloudUnavailable` (no usable answer, ask again later), `CryptoCloudRefused` (the
-    key is not accepted, a person has to look) or `CryptoCloudRejected` (this request is wrong, `.fields` say
-    why).
+    Every method raises `CryptoCloudUnavailable` (no usable answer, ask again later), `CryptoCloudRefused`
+    (the key is not accepted, a person has to look) or `CryptoCloudRejected` (this request is wrong, and
+    `.fields` say why). A call ends within `create_seconds` or `read_seconds`, whatever happens.
     `observe(method, result)` is told of each request: result is ok, unavailable, refused or rejected.
     """
 
@@ -138,10 +136,14 @@ class CryptoCloud:
         api_key: str,
         shop_id: str,
         observe: Callable[[str, str], None] = lambda method, result: None,
+        create_seconds: float = 8.0,
+        read_seconds: float = 15.0,
     ) -> None:
         self._api_key = api_key
         self._shop_id = shop_id
         self._observe = observe
+        self._create_seconds = create_seconds
+        self._read_seconds = read_seconds
         try:
             self._http = httpx.AsyncClient(
                 base_url=api_url.rstrip("/") + "/v2/",
@@ -150,7 +152,7 @@ class CryptoCloud:
                     "Accept-Encoding": "identity",
                     "User-Agent": "Subgate",
                 },
-                timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+                timeout=httpx.Timeout(read_seconds, connect=CONNECT_SECONDS),
                 follow_redirects=False,
                 # The operator's HTTPS_PROXY and SSL_CERT_FILE count for the world, never for this machine.
                 trust_env=not is_loopback(api_url),
@@ -169,8 +171,8 @@ class CryptoCloud:
     ) -> CreatedInvoice:
         """Make an invoice for `amount` in the fiat `currency`; its pay page speaks `locale` (en or ru).
 
-        Asked once only: behind a lost answer there may be an invoice. Raises ValueError for an amount that JSON
-        cannot carry exactly.
+        Asked once only: behind a lost answer there may be an invoice. Raises ValueError for an amount that
+        JSON cannot carry exactly.
         """
         # The newest documentation takes numbers only. The shortest text of a float is the amount itself up to
         # 15 digits, which this checks.
@@ -182,7 +184,7 @@ class CryptoCloud:
             f"invoice/create?locale={'ru' if locale == 'ru' else 'en'}",
             {"shop_id": self._shop_id, "amount": number, "currency": currency, "order_id": order_id},
             _read_created,
-            seconds=CREATE_SECONDS,
+            seconds=self._create_seconds,
             tries=1,
         )
 
@@ -257,10 +259,11 @@ class CryptoCloud:
         payload: Mapping[str, object] | None,
         read: Callable[[Mapping[str, object]], _Answer],
         *,
-        seconds: float = READ_SECONDS,
+        seconds: float | None = None,
         tries: int = 2,
     ) -> _Answer:
         """Ask within `seconds`, all tries and the pause between them included."""
+        seconds = self._read_seconds if seconds is None else seconds
         try:
             async with asyncio.timeout(seconds):
                 while True:

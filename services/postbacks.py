@@ -1,7 +1,7 @@
 """The one door from a postback's bytes to a trusted object: `read_postback`, pure.
 
-It refuses what is not strict JSON or a form, and whatever the project's secret did not sign minutes ago. Only the
-invoice id and an expiry are signed, so a postback is a hint to ask and never a reason to grant.
+It refuses what is not strict JSON or a form, and whatever the project's secret did not sign minutes ago. Only
+the invoice id and an expiry are signed, so a postback is a hint to ask and never a reason to grant.
 """
 
 import json
@@ -29,8 +29,8 @@ LATEST_EXPIRY_SECONDS = 600  # the provider documents five minutes
 LEEWAY_SECONDS = 60
 USUAL_ID_LENGTH = 8
 
-# The last character of an HS256 signature carries two unused bits; only the spelling with zeros there is taken,
-# so that a token has exactly one form.
+# The last character of an HS256 signature carries two unused bits; only the spelling with zeros there is
+# taken, so that a token has exactly one form.
 _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]{42}[AEIMQUYcgkosw048]", re.ASCII)
 # A PostgreSQL jsonb takes neither; a sender that means a postback writes neither.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -42,8 +42,8 @@ _BYTES_LITERAL = re.compile(r"""b(['"])(.*)\1""")
 class Postback:
     """A postback that the provider signed.
 
-    `invoice_uuid` is short and upper case. `status_word` is what the body claims of the invoice. `body` has no
-    token and fits into jsonb. `expired` means well signed but late: good for a look at the invoice, not for 200.
+    `invoice_uuid` is short and upper case. `status_word` is what the body claims of the invoice. `body` has
+    no token and fits into jsonb. `expired` means well signed but late: good for a look, not for trust.
     """
 
     invoice_uuid: str
