@@ -1,7 +1,7 @@
 """The client of CryptoCloud's invoices: asks, checks the shape of the answer, and hands on what it says.
 
 It refuses answers that it cannot read for certain. Money is `Decimal` from the text of the answer, times are
-UTC, ids are short (without `INV-`), one odd row does not spoil its neighbours. It knows nothing of a database.
+UTC, ids are short (without `INV-`), and one odd row does not spoil its neighbours. It knows no database.
 """
 
 import asyncio

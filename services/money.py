@@ -7,9 +7,10 @@ from babel import Locale
 from babel.numbers import format_currency, get_currency_precision
 
 # https://docs.cryptocloud.plus/en/api-reference-v2/create-invoice, read 2026-11
-CRYPTOCLOUD_CURRENCIES: Final = frozenset(
-    "USD UZS KGS KZT AMD AZN BYN AUD TRY AED CAD CNY HKD IDR INR JPY PHP SGD THB VND MYR RUB UAH EUR GBP".split()
-)
+_FIAT: Final = """
+USD UZS KGS KZT AMD AZN BYN AUD TRY AED CAD CNY HKD IDR INR JPY PHP SGD THB VND MYR RUB UAH EUR GBP
+"""
+CRYPTOCLOUD_CURRENCIES: Final = frozenset(_FIAT.split())
 
 
 def round_money(amount: Decimal, currency: str) -> Decimal:

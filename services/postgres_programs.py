@@ -60,7 +60,7 @@ class Account:
         keep: Sequence[int] = (),
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a program to its end, with none of our environment but what loads it; `keep` are open files."""
-        return subprocess.run(  # noqa: S603 -- our own programs, no shell
+        return subprocess.run(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
             stdout=output,
