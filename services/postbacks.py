@@ -29,9 +29,6 @@ LATEST_EXPIRY_SECONDS = 600  # the provider documents five minutes
 LEEWAY_SECONDS = 60
 USUAL_ID_LENGTH = 8
 
-# The last character of an HS256 signature carries two unused bits; only the spelling with zeros there is
-# taken, so that a token has exactly one form.
-_TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]{42}[AEIMQUYcgkosw048]", re.ASCII)
 # A PostgreSQL jsonb takes neither; a sender that means a postback writes neither.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # Some postbacks carry the token as Python prints bytes: b'eyJ…'.
@@ -174,10 +171,7 @@ def _read_token(value: object) -> str:
     if not isinstance(value, str) or not value or len(value) > LARGEST_TOKEN:
         raise UntrustedPostback("the postback has no token")
     literal = _BYTES_LITERAL.fullmatch(value)
-    token = literal[2] if literal is not None else value
-    if _TOKEN.fullmatch(token) is None:
-        raise UntrustedPostback("the token is no JWT signed with HS256")
-    return token
+    return value if literal is None else literal[2]
 
 
 def _read_claims(token: str, secret: str) -> Mapping[str, object]:

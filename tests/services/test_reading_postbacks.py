@@ -231,6 +231,12 @@ def test_postback_without_a_token_is_untrusted(token: object) -> None:
         read(json.dumps({"invoice_id": INVOICE}).encode())
 
 
+def test_well_signed_token_above_4_kib_is_untrusted() -> None:
+    assert read(postback_of(sign(padding="x" * 2900))).invoice_uuid == INVOICE
+    with pytest.raises(UntrustedPostback):
+        read(postback_of(sign(padding="x" * 3100)))
+
+
 def test_token_of_another_secret_is_untrusted() -> None:
     with pytest.raises(UntrustedPostback):
         read(postback_of(sign(secret="the secret of another project that is as long")))
