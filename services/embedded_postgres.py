@@ -186,11 +186,12 @@ class EmbeddedPostgres:
     def _launch(self, lock: int, output: IO[bytes]) -> None:
         if not self.data.exists():
             self._initialise(lock)
-        self._disown_stale_pid()
+        socket_folder = self._choose_socket_folder()
+        self._clear_after_dead_server(socket_folder)
         options = {
             "listen_addresses": "",
             "port": "5432",
-            "unix_socket_directories": str(self._choose_socket_folder()),
+            "unix_socket_directories": str(socket_folder),
             "unix_socket_permissions": "0700",
             "shared_buffers": "64MB",
             "max_connections": "100",
@@ -205,7 +206,7 @@ class EmbeddedPostgres:
             "log_rotation_size": "0",
         }
         if not self._fsync:
-            options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+            options |= {"fsync": "off", "full_page_writes": "off"}
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         server = [str(self.programs / "postgres"), "-D", str(self.data), *arguments]
         # The shell ends at once: the server is nobody's child but init's, who reaps it when we are long gone.
@@ -237,38 +238,29 @@ class EmbeddedPostgres:
         fresh.rename(self.data)
         _sync(self._folder)
 
-    def _disown_stale_pid(self) -> None:
-        """Put a pid that nobody has into a dead server's postmaster.pid.
+    def _clear_after_dead_server(self, socket_folder: Path) -> None:
+        """Make a killed server's files harmless: its pid may be a zombie's or a newcomer's, which stops a start.
 
-        Its writer is dead, because we hold `server.lock`; but its pid may be a zombie's or a newcomer's by now,
-        and PostgreSQL would refuse to start. The file stays: by the shared memory that it names, PostgreSQL
-        finds processes that outlived their server.
+        It is dead, because we hold `server.lock`. Its socket goes; postmaster.pid stays with a pid that nobody
+        has, because by the shared memory named there PostgreSQL finds processes that outlived their server.
         """
+        for name in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
+            (socket_folder / name).unlink(missing_ok=True)
         pid_file = self.data / "postmaster.pid"
-        try:
+        with suppress(FileNotFoundError, ValueError):
             _, *rest = pid_file.read_bytes().splitlines(keepends=True)
-        except (FileNotFoundError, ValueError):
-            return
-        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as changed:
-            changed.write(b"%d\n" % NOBODYS_PID + b"".join(rest))
-        self._give(Path(changed.name))
-        Path(changed.name).replace(pid_file)
+            self._write(pid_file, b"%d\n" % NOBODYS_PID + b"".join(rest))
 
     def _answers(self) -> bool:
-        """Ask the server itself whether it is ready and serves this folder, not a copy of it."""
-        answer = self._query("show data_directory")
-        return answer is not None and _is_same(Path(os.fsdecode(answer)), self.data)
+        """Ask the server itself whether it is ready."""
+        return self._psql("select 1").returncode == 0
 
     def _create_database(self) -> None:
-        if self._query("select 1 from pg_database where datname = 'subgate'") == b"1":
+        if self._psql("select 1 from pg_database where datname = 'subgate'").stdout.strip() == b"1":
             return
         made = self._psql("create database subgate")
         if made.returncode != 0:
             raise EmbeddedPostgresError(f"the database cannot be made in {self.data}: {essence(made.stdout)}")
-
-    def _query(self, sql: str) -> bytes | None:
-        answer = self._psql(sql)
-        return answer.stdout.strip() if answer.returncode == 0 else None
 
     def _psql(self, sql: str) -> CompletedProcess[bytes]:
         where = f"host='{self._socket_folder()}' port=5432 user=subgate dbname=postgres connect_timeout=3"
@@ -280,9 +272,9 @@ class EmbeddedPostgres:
     def _last_words(self, output: IO[bytes]) -> str:
         output.seek(0)
         said = output.read()
-        if b"log output will appear" in said:
-            newest = max(self.data.glob("log/*.log"), key=lambda log: log.stat().st_mtime)
-            said = newest.read_bytes()[-8192:]
+        logs = sorted(self.data.glob("log/*.log"), key=lambda log: log.stat().st_mtime)
+        if logs and b"log output will appear" in said:
+            said = logs[-1].read_bytes()[-8192:]
         return essence(said)
 
     def _prepare_folder(self) -> None:
@@ -356,33 +348,36 @@ class EmbeddedPostgres:
             return lock
         return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
 
+    def _write(self, path: Path, content: bytes) -> None:
+        """Replace a file whole; a link in its place is replaced, not followed."""
+        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as fresh:
+            fresh.write(content)
+        self._give(Path(fresh.name))
+        Path(fresh.name).replace(path)
+
     def _give(self, path: Path) -> None:
         """Hand over to the server's account what we have just made."""
         if self._account.is_another:
             os.chown(path, self._account.uid, self._account.gid, follow_symlinks=False)
 
-    @property
-    def _socket_record(self) -> Path:
-        return self._folder / "socket-folder"
-
     def _socket_folder(self) -> Path:
+        """Read where the socket is; a record that was copied here with somebody else's data does not count."""
         try:
-            return Path(self._socket_record.read_text())
-        except FileNotFoundError:
+            cluster, folder = (self._folder / "socket-folder").read_text().split("\n", 1)
+            return Path(folder) if cluster == self._cluster_identity() else self.data
+        except (FileNotFoundError, ValueError):
             return self.data
 
     def _choose_socket_folder(self) -> Path:
         """Take the data folder, or a private one elsewhere if its path is too long or has odd characters."""
         if len(str(self.data)) <= LONGEST_SOCKET_FOLDER and re.fullmatch(r"[A-Za-z0-9_/.-]+", str(self.data)):
-            self._socket_record.unlink(missing_ok=True)
+            self._forget_socket_folder()
             return self.data
         folder = self._socket_folder()
         if folder == self.data or not self._is_private(folder):
             folder = Path(tempfile.mkdtemp(prefix="subgate-", dir="/tmp"))
             self._give(folder)
-            record = self._folder / "socket-folder.new"
-            record.write_text(str(folder))
-            record.replace(self._socket_record)
+            self._write(self._folder / "socket-folder", f"{self._cluster_identity()}\n{folder}".encode())
         return folder
 
     def _forget_socket_folder(self) -> None:
@@ -390,7 +385,11 @@ class EmbeddedPostgres:
         if folder != self.data and self._is_private(folder):
             with suppress(OSError):
                 folder.rmdir()
-            self._socket_record.unlink(missing_ok=True)
+        (self._folder / "socket-folder").unlink(missing_ok=True)
+
+    def _cluster_identity(self) -> str:
+        found = self.data.stat()
+        return f"{found.st_dev}:{found.st_ino}"
 
     def _is_private(self, folder: Path) -> bool:
         try:
@@ -443,13 +442,6 @@ def _owner_of(cluster: Path) -> Account:
             f"{cluster} belongs to {owner}, who cannot enter it: move DATA_DIR to where {owner} can"
         )
     return owner
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
 
 
 def _sync(folder: Path) -> None:

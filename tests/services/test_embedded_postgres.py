@@ -89,8 +89,8 @@ def _hold(
     try:
         prepare()
         postgres = start_embedded_postgres(data_dir, programs=programs, fsync=False, patience=30)
-    except Exception as error:
-        pipe.send(EmbeddedPostgresError(str(error)) if isinstance(error, EmbeddedPostgresError) else error)
+    except EmbeddedPostgresError as error:
+        pipe.send(EmbeddedPostgresError(str(error)))
         return
     pipe.send((postgres.url, postgres.notice, postgres.data, postgres.programs))
     with suppress(EOFError):
@@ -101,18 +101,27 @@ def _hold(
 class Ground:
     """A folder that everybody can enter, and the holders of the servers in it."""
 
-    def __init__(self, user: Account, programs: Path) -> None:
+    def __init__(self, user: Account, programs: Path, shelf: Path) -> None:
         self.user = user
-        self.programs = programs
+        self.programs: Path | None = programs
         self.home = Path(tempfile.mkdtemp(prefix="postgres-test-"))
         self.give(self.home, 0o755)
         self.data_dir = self.home / "data"
+        self._pg_ctl = programs / "pg_ctl"
+        self._shelf = shelf / str(user)
         self._holders: list[Holder] = []
 
     def give(self, folder: Path, mode: int = 0o700) -> Path:
         folder.mkdir(exist_ok=True)
         folder.chmod(mode)
         os.chown(folder, self.user.uid, self.user.gid)
+        return folder
+
+    def take_used(self, data_dir: Path | None = None) -> Path:
+        """Put a cluster there that an earlier test has left, if there is one: initdb is the slow part."""
+        folder = self.give(data_dir or self.data_dir, 0o755)
+        if self._shelf.exists():
+            self._shelf.rename(folder / "postgres")
         return folder
 
     def begin(self, data_dir: Path | None = None, prepare: Callable[[], object] = tuple) -> Holder:
@@ -127,13 +136,22 @@ class Ground:
     def clear(self) -> None:
         for holder in self._holders:
             holder.kill()
-        clusters = {*self.home.glob("**/cluster"), *(h.data for h in self._holders if hasattr(h, "data"))}
-        for cluster in clusters:
+        for cluster in {
+            *self.home.glob("**/cluster"),
+            *(h.data for h in self._holders if hasattr(h, "data")),
+        }:
             if (cluster / "postmaster.pid").exists():
                 owner = Account(cluster.stat().st_uid, cluster.stat().st_gid)
-                owner.run(self.programs / "pg_ctl", "stop", "-D", cluster, "-m", "immediate", "-t", "5")
+                owner.run(self._pg_ctl, "stop", "-D", cluster, "-m", "immediate", "-t", "5")
             if ROOTS_FOLDER in cluster.parents:
                 shutil.rmtree(cluster.parent)
+        for record in self.home.glob("**/socket-folder"):
+            shutil.rmtree(record.read_text().splitlines()[-1], ignore_errors=True)
+        for version in self.home.glob("**/postgres/cluster/PG_VERSION"):
+            if not self._shelf.exists():
+                with suppress(FileNotFoundError):
+                    (version.parents[1] / "socket-folder").unlink()
+                version.parents[1].rename(self._shelf)
         shutil.rmtree(self.home)
 
 
@@ -144,15 +162,30 @@ def programs() -> Path:
     return server_programs(ORDINARY, Path(wanted) if wanted else None)
 
 
+@pytest.fixture(scope="module")
+def shelf() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="postgres-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(params=[ME, ORDINARY] if AM_ROOT else [ME], ids=str)
-def ground(request: pytest.FixtureRequest, programs: Path) -> Iterator[Ground]:
-    made = Ground(request.param, programs)
+def ground(request: pytest.FixtureRequest, programs: Path, shelf: Path) -> Iterator[Ground]:
+    made = Ground(request.param, programs, shelf)
     yield made
     made.clear()
 
 
-def test_the_last_of_two_holders_stops_the_server(ground: Ground) -> None:
-    starter, guest = ground.start(), ground.start()
+@pytest.fixture
+def used(ground: Ground) -> Ground:
+    """Ground with a cluster that has been used before."""
+    ground.take_used()
+    return ground
+
+
+def test_the_last_of_two_holders_stops_the_server(used: Ground) -> None:
+    starter, guest = used.start(), used.start()
     starter.stop()
     assert guest.ask("select current_database()") == "subgate"
     guest.stop()
@@ -168,36 +201,36 @@ def test_four_starters_at_once_share_one_server(ground: Ground) -> None:
     assert holders[3].answers()
 
 
-def test_a_killed_starter_takes_nobody_down_and_the_last_holder_still_stops(ground: Ground) -> None:
-    starter, guest = ground.start(), ground.start()
+def test_a_killed_starter_takes_nobody_down_and_the_last_holder_still_stops(used: Ground) -> None:
+    starter, guest = used.start(), used.start()
     starter.kill()
     assert guest.answers()
     guest.stop()
     assert not guest.answers()
 
 
-def test_a_server_without_holders_is_taken_over(ground: Ground) -> None:
-    killed = ground.start()
+def test_a_server_without_holders_is_taken_over(used: Ground) -> None:
+    killed = used.start()
     since = killed.ask("select pg_postmaster_start_time()")
     killed.kill()
-    heir = ground.start()
+    heir = used.start()
     assert heir.ask("select pg_postmaster_start_time()") == since
     heir.stop()
     assert not heir.answers()
 
 
-def test_a_killed_server_comes_back_with_its_data(ground: Ground) -> None:
-    first = ground.start()
-    first.ask("create table kept as select generate_series(1, 1000) as n")
+def test_a_killed_server_comes_back_with_its_data(used: Ground) -> None:
+    first = used.start()
+    first.ask("drop table if exists kept; create table kept as select generate_series(1, 1000) as n")
     first.kill_server()
-    second = ground.start()
+    second = used.start()
     assert second.ask("select count(*) from kept") == "1000"
     first.stop()
     assert second.answers()
 
 
-def test_a_pid_that_belongs_to_somebody_else_by_now_is_no_server(ground: Ground) -> None:
-    first = ground.start()
+def test_a_pid_that_belongs_to_somebody_else_by_now_is_no_server(used: Ground) -> None:
+    first = used.start()
     owner = Account(first.data.stat().st_uid, first.data.stat().st_gid)
     first.kill_server()
     newcomer = subprocess.Popen(["sleep", "60"], user=owner.uid if owner.is_another else None)
@@ -205,7 +238,7 @@ def test_a_pid_that_belongs_to_somebody_else_by_now_is_no_server(ground: Ground)
         pid_file = first.data / "postmaster.pid"
         lines = pid_file.read_text().splitlines(keepends=True)
         pid_file.write_text("".join([f"{newcomer.pid}\n", *lines[1:]]))
-        assert ground.start().answers()
+        assert used.start().answers()
     finally:
         newcomer.kill()
         newcomer.wait()
@@ -223,25 +256,30 @@ def test_a_start_that_was_killed_half_way_is_made_good(ground: Ground) -> None:
 
 def test_a_folder_that_might_hold_data_is_refused_and_kept(ground: Ground) -> None:
     ground.give(ground.data_dir, 0o755)
-    folder = ground.give(ground.data_dir / "postgres", 0o755)
-    precious = ground.give(folder / "cluster") / "precious"
+    folder = ground.give(ground.data_dir / "postgres", 0o755) / "cluster"
+    folder.mkdir()
+    os.chown(folder, ORDINARY.uid, ORDINARY.gid)
+    precious = folder / "precious"
     precious.write_text("somebody's")
     with pytest.raises(EmbeddedPostgresError, match="PG_VERSION is missing"):
         ground.start()
     assert precious.read_text() == "somebody's"
 
 
-def test_data_of_another_major_version_is_refused_with_the_way_out(ground: Ground) -> None:
-    holder = ground.start()
+def test_data_of_another_major_version_is_refused_with_the_way_out(used: Ground) -> None:
+    holder = used.start()
     holder.stop()
-    (holder.data / "PG_VERSION").write_text("12\n")
-    with pytest.raises(EmbeddedPostgresError, match="made by PostgreSQL 12.*embedded-postgres 12"):
-        ground.start()
+    version = holder.data / "PG_VERSION"
+    ours = version.read_text()
+    version.write_text("12\n")
+    with pytest.raises(EmbeddedPostgresError, match=r"made by PostgreSQL 12.*embedded-postgres 12"):
+        used.start()
+    version.write_text(ours)
 
 
 @pytest.mark.parametrize("name", ["x" * 120, "odd name, with: 50% & $more"])
 def test_a_path_unfit_for_a_socket_gets_a_private_folder_for_it(ground: Ground, name: str) -> None:
-    holder = ground.start(ground.give(ground.home / name, 0o755))
+    holder = ground.start(ground.take_used(ground.home / name))
     folder = Path(holder.ask("show unix_socket_directories"))
     assert folder not in {holder.data, *holder.data.parents}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -252,14 +290,14 @@ def test_a_path_unfit_for_a_socket_gets_a_private_folder_for_it(ground: Ground, 
 
 
 def test_a_private_folder_for_the_socket_is_tidied_away(ground: Ground) -> None:
-    holder = ground.start(ground.give(ground.home / ("x" * 120), 0o755))
+    holder = ground.start(ground.take_used(ground.home / ("x" * 120)))
     folder = Path(holder.ask("show unix_socket_directories"))
     holder.stop()
     assert not folder.exists()
 
 
 def test_a_link_planted_for_the_socket_is_not_followed(ground: Ground) -> None:
-    data_dir = ground.give(ground.home / ("x" * 120), 0o755)
+    data_dir = ground.take_used(ground.home / ("x" * 120))
     killed = ground.start(data_dir)
     folder = Path(killed.ask("show unix_socket_directories"))
     killed.kill_server()
@@ -278,16 +316,21 @@ def test_a_link_planted_for_the_socket_is_not_followed(ground: Ground) -> None:
 
 
 def test_a_record_copied_with_the_data_does_not_lead_to_the_other_server(ground: Ground) -> None:
-    original, copy = (ground.give(ground.home / (letter * 120), 0o755) for letter in "ab")
+    original, copy = (
+        ground.take_used(ground.home / ("a" * 120)),
+        ground.give(ground.home / ("b" * 120), 0o755),
+    )
     ground.start(copy).stop()
     holder = ground.start(original)
-    shutil.copy2(original / "postgres" / "socket-folder", copy / "postgres" / "socket-folder")
+    record = copy / "postgres" / "socket-folder"
+    shutil.copy2(original / "postgres" / "socket-folder", record)
+    os.chown(record, ORDINARY.uid, ORDINARY.gid)
     assert ground.start(copy).ask("show data_directory") == str(copy / "postgres" / "cluster")
     assert holder.ask("show data_directory") == str(original / "postgres" / "cluster")
 
 
 async def test_the_operators_own_postgres_variables_do_not_matter(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch
+    used: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {
         "PGHOST": "db.example.org",
@@ -301,7 +344,7 @@ async def test_the_operators_own_postgres_variables_do_not_matter(
         "TZ": "Asia/Kathmandu",
     }.items():
         monkeypatch.setenv(name, value)
-    holder = ground.start()
+    holder = used.start()
     engine = create_async_engine(holder.url)
     try:
         async with engine.begin() as connection:
@@ -313,8 +356,8 @@ async def test_the_operators_own_postgres_variables_do_not_matter(
         await engine.dispose()
 
 
-def test_the_cluster_is_checked_closed_and_off_the_network(ground: Ground) -> None:
-    holder = ground.start()
+def test_the_cluster_is_checked_closed_and_off_the_network(used: Ground) -> None:
+    holder = used.start()
     names = ("data_checksums", "server_encoding", "listen_addresses", "max_connections", "timezone")
     assert [holder.ask(f"show {name}") for name in names] == ["on", "UTF8", "", "100", "UTC"]
     assert stat.S_IMODE(holder.data.stat().st_mode) == 0o700
@@ -322,9 +365,9 @@ def test_the_cluster_is_checked_closed_and_off_the_network(ground: Ground) -> No
     assert list((holder.data / "log").glob("postgresql-*.log"))
 
 
-def test_data_are_safe_from_a_power_cut_by_default(ground: Ground) -> None:
-    ground.start().stop()
-    with start_embedded_postgres(ground.data_dir, programs=ground.programs) as postgres:
+def test_data_are_safe_from_a_power_cut_by_default(used: Ground) -> None:
+    used.start().stop()
+    with start_embedded_postgres(used.data_dir, programs=used.programs) as postgres:
         psql = ["psql", "-XAtqd", postgres.url.replace("+asyncpg", ""), "-c", "show fsync"]
         psql[0] = str(postgres_program("psql"))
         assert subprocess.run(psql, check=True, capture_output=True, text=True).stdout == "on\n"
@@ -339,7 +382,7 @@ def test_a_cluster_is_kept_where_its_account_can_enter(ground: Ground) -> None:
     assert "python -m services backup FILE" in holder.notice
     assert (home / "data" / "postgres").resolve() == holder.data.parent
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
-    holder.ask("create table kept (n int)")
+    holder.ask("drop table if exists kept; create table kept (n int)")
     holder.stop()
     home.chmod(0o755)
     assert ground.start(home / "data").ask("select count(*) from kept") == "0"
@@ -348,13 +391,13 @@ def test_a_cluster_is_kept_where_its_account_can_enter(ground: Ground) -> None:
 def test_programs_in_a_closed_home_are_run_from_a_private_copy(ground: Ground) -> None:
     package = postgres_program("postgres").parents[2]
     closed = ground.give(ground.home / "closed") / "site-packages"
-    shutil.copytree(package, closed / package.name)
-    shutil.copytree(package.with_name(f"{package.name}.libs"), closed / f"{package.name}.libs")
-    for path in [closed, *closed.rglob("*")]:
-        os.chown(path, ground.user.uid, ground.user.gid)
-    ground.programs = None  # type: ignore[assignment] -- look for the wheel
+    closed.mkdir()
+    for name in (package.name, f"{package.name}.libs"):
+        (closed / name).symlink_to(package.with_name(name))
+    ground.give(closed)
+    ground.take_used()
+    ground.programs = None
     holder = ground.start(prepare=lambda: sys.path.insert(0, str(closed)))
-    ground.programs = holder.programs
     assert holder.answers()
     assert (ROOTS_FOLDER in holder.programs.parents) is (ground.user.uid == 0)
 
@@ -368,7 +411,6 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_made(ground: Ground) ->
         ground.start(prepare=small_disk)
     assert "\n" not in str(caught.value)
     assert not list(ground.data_dir.glob("postgres/initdb-*"))
-    assert ground.start().answers()
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(ground: Ground) -> None:
@@ -377,12 +419,13 @@ def test_a_folder_that_cannot_be_made_is_one_line(ground: Ground) -> None:
         ground.start(ground.home / "file" / "data")
 
 
-def test_what_postgres_itself_refuses_is_said_in_its_words(ground: Ground) -> None:
-    holder = ground.start()
+def test_what_postgres_itself_refuses_is_said_in_its_words(used: Ground) -> None:
+    holder = used.start()
     holder.stop()
     holder.data.chmod(0o755)
     with pytest.raises(EmbeddedPostgresError, match=r"invalid permissions Permissions should be u=rwx"):
-        ground.start()
+        used.start()
+    holder.data.chmod(0o700)
 
 
 def test_missing_programs_are_one_line(ground: Ground) -> None:
@@ -391,9 +434,9 @@ def test_missing_programs_are_one_line(ground: Ground) -> None:
         ground.start()
 
 
-def test_a_user_without_a_name_is_told_what_to_do(programs: Path) -> None:
+def test_a_user_without_a_name_is_told_what_to_do(programs: Path, shelf: Path) -> None:
     nameless = next(uid for uid in range(54321, 60000) if not Account(uid, uid).has_name)
-    ground = Ground(Account(nameless, nameless) if AM_ROOT else ME, programs)
+    ground = Ground(Account(nameless, nameless) if AM_ROOT else ME, programs, shelf)
     try:
         if AM_ROOT:
             with pytest.raises(EmbeddedPostgresError, match=f"user id {nameless} has no line in /etc/passwd"):
@@ -404,15 +447,15 @@ def test_a_user_without_a_name_is_told_what_to_do(programs: Path) -> None:
         ground.clear()
 
 
-def test_root_and_the_folders_owner_share_one_server(ground: Ground) -> None:
-    owner = ground.start()
-    owner.ask("create table kept (n int)")
-    with start_embedded_postgres(ground.data_dir, programs=ground.programs) as postgres:
+def test_root_and_the_folders_owner_share_one_server(used: Ground) -> None:
+    owner = used.start()
+    owner.ask("drop table if exists kept; create table kept (n int)")
+    with start_embedded_postgres(used.data_dir, programs=used.programs) as postgres:
         assert postgres.url == owner.url
         owner.stop()
         assert owner.answers()
     assert not owner.answers()
-    assert ground.start().ask("select count(*) from kept") == "0"
+    assert used.start().ask("select count(*) from kept") == "0"
 
 
 def test_client_programs_come_from_the_wheel() -> None:
