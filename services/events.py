@@ -24,6 +24,14 @@ class Outcome(StrEnum):
     EXPIRED = "expired"
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What came of a postback, and whether a payment is to be looked at now; an expired one may wake too."""
+
+    outcome: Outcome
+    woken: bool
+
+
 # One round trip: the event and the wake are one fact. A token that has expired still proves who wrote it, but
 # can be replayed for ever, so it wakes its payment at most once a minute and leaves a row only when it did.
 _RECORD = text("""
@@ -42,7 +50,7 @@ SELECT EXISTS (SELECT FROM woken)
 """).bindparams(bindparam("body", type_=JSONB))
 
 
-async def record_postback(db: Database, postback: Postback) -> Outcome:
+async def record_postback(db: Database, postback: Postback) -> Recorded:
     """Keep a postback and wake its payment, in one transaction; grants nothing. Idempotent in effect."""
     async with db.begin() as session:
         woken = await session.scalar(
@@ -52,8 +60,8 @@ async def record_postback(db: Database, postback: Postback) -> Outcome:
         failpoint("postback.stored")
     failpoint("postback.committed")
     if postback.expired:
-        return Outcome.EXPIRED
-    return Outcome.WOKEN if woken else Outcome.UNKNOWN
+        return Recorded(Outcome.EXPIRED, bool(woken))
+    return Recorded(Outcome.WOKEN if woken else Outcome.UNKNOWN, bool(woken))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,180 @@
+"""The web server: its limits and its last resort. What it serves is in the files beside it.
+
+Nothing that goes wrong is told to the outside in more than a few words, and nothing secret is logged.
+"""
+
+import asyncio
+import errno
+import traceback
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from services.config import Settings
+from services.db import Database
+from services.errors import DatabaseUnavailable, SettingsError, ShopError
+from services.metrics import Metrics
+from services.tiers import PriceList
+from services.vitals import Vitals
+from webhook_server import cryptocloud, health
+from webhook_server.keys import (
+    DB,
+    METRICS,
+    ON_HINT,
+    ON_UNKNOWN_INVOICE,
+    PRICE_LIST,
+    SETTINGS,
+    VITALS,
+)
+
+IDLE_SECONDS: Final = 10.0  # also the time for a request's first line and headers
+LINGERING_SECONDS: Final = 2.0
+SHUTDOWN_SECONDS: Final = 4.0  # aiohttp waits that long twice
+RETRY_AFTER_SECONDS: Final = 5
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "Server": "web",
+    "X-Content-Type-Options": "nosniff",
+}
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(
+    *,
+    db: Database,
+    settings: Settings,
+    price_list: PriceList,
+    vitals: Vitals,
+    metrics: Metrics,
+    on_hint: Callable[[], None],
+    on_unknown_invoice: Callable[[], None],
+    handle_update: Callable[[dict[str, Any]], Awaitable[None]] | None,
+) -> web.Application:
+    """Build the web application.
+
+    `on_hint` is called when a payment was woken, `on_unknown_invoice` when a well-signed postback named no
+    payment of ours. `handle_update` takes Telegram's updates; without it they have no address here.
+    """
+    app = web.Application(middlewares=[answer_in_few_words])
+    app[DB] = db
+    app[SETTINGS] = settings
+    app[PRICE_LIST] = price_list
+    app[VITALS] = vitals
+    app[METRICS] = metrics
+    app[ON_HINT] = on_hint
+    app[ON_UNKNOWN_INVOICE] = on_unknown_invoice
+    cryptocloud.add_to(app)
+    health.add_to(app)
+    app.on_response_prepare.append(_protect)
+    return app
+
+
+async def _protect(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")
+
+
+@web.middleware
+async def answer_in_few_words(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Turn whatever went wrong into a status and a word or two."""
+    try:
+        return await handler(request)
+    except web.HTTPException as refusal:
+        return _refusal(
+            refusal.status, {name: refusal.headers[name] for name in ("Allow",) if name in refusal.headers}
+        )
+    except DatabaseUnavailable:
+        return _refusal(503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    except ShopError as error:
+        return _refusal(error.status)
+    except Exception as error:  # noqa: BLE001 - the last resort: loud in the log, silent to the outside
+        # An error's own words may quote what was sent, so only its kind and its place are told.
+        log.error(
+            "a request failed",
+            error=type(error).__name__,
+            resource=request.match_info.route.resource and request.match_info.route.resource.canonical,
+            traceback="".join(traceback.format_tb(error.__traceback__)),
+        )
+        return _refusal(500)
+
+
+def _refusal(status: int, headers: dict[str, str] | None = None) -> web.Response:
+    return web.json_response({"message": HTTPStatus(status).phrase}, status=status, headers=headers)
+
+
+class Connection(web.RequestHandler):
+    """A connection that answers a request it cannot parse without quoting it."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer in general words and close."""
+        log.info("a request could not be parsed", error=type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("half an answer is sent already")
+        response = _refusal(status, HEADERS)
+        response.force_close()
+        return response
+
+
+class WebServer:
+    """A web server that listens; `port` is the one it got."""
+
+    def __init__(self, runner: web.AppRunner, listener: asyncio.Server, port: int) -> None:
+        self._runner = runner
+        self._listener = listener
+        self.port = port
+
+    async def stop(self) -> None:
+        """Take no more requests and let those in flight finish, within ten seconds."""
+        self._listener.close()
+        await self._runner.cleanup()
+
+
+async def serve(app: web.Application, settings: Settings) -> WebServer:
+    """Listen on HTTP_HOST and HTTP_PORT; raises `SettingsError` when that cannot be."""
+    runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    server = runner.server
+    assert server is not None  # noqa: S101 - set by setup()
+    loop = asyncio.get_running_loop()
+
+    def connection() -> Connection:
+        return Connection(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type] # documented: None means no access log
+            keepalive_timeout=IDLE_SECONDS,
+            lingering_time=LINGERING_SECONDS,
+            auto_decompress=False,
+        )
+
+    host, port = settings.http_host, settings.http_port
+    try:
+        listener = await loop.create_server(connection, host, port)
+    except OSError as error:
+        await runner.cleanup()
+        if error.errno == errno.EADDRINUSE:
+            raise SettingsError(
+                f"HTTP_PORT {port} is taken: stop what listens there or choose another"
+            ) from None
+        raise SettingsError(
+            f"HTTP_HOST {host} with HTTP_PORT {port} cannot be opened: {error.strerror}"
+        ) from None
+    return WebServer(runner, listener, listener.sockets[0].getsockname()[1])
