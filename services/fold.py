@@ -35,6 +35,9 @@ def fold(payment: Payment, fact: InvoiceFact, *, allow_test_mode: bool) -> Payme
         case Status.REFUNDED:
             return payment
         case Status.PAID:
+            doubtful = reason_for_review(payment, fact, allow_test_mode=allow_test_mode) is not None
+            if doubtful and _is_paid(fact.status) and payment.verdict is None:
+                return payment  # had it come first, it would not have counted either
             return _fold_into_paid(payment, fact)
         case (
             Status.CREATING
