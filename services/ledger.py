@@ -142,8 +142,9 @@ def extend(
                         ends_at=starts_at,
                         idempotency_key=f"conversion:{key}",
                         payment_id=payment_id,
-                        amount=value,
-                        currency=currency,
+                        # None keeps a gift a gift: priced at nothing, the next conversion would lose it
+                        amount=value or None,
+                        currency=currency if value else None,
                         actor=actor,
                         reason=f"rest of {standing.tier} until {standing.ends_at.isoformat()}",
                     )
