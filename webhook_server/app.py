@@ -6,7 +6,7 @@ Nothing that goes wrong is told to the outside in more than a few words, and not
 import asyncio
 import errno
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -19,7 +19,8 @@ from services.errors import DatabaseUnavailable, SettingsError, ShopError
 from services.metrics import Metrics
 from services.tiers import PriceList
 from services.vitals import Vitals
-from webhook_server import cryptocloud, health
+from webhook_server import cryptocloud, health, pages, telegram
+from webhook_server import metrics as metrics_page
 from webhook_server.keys import (
     DB,
     METRICS,
@@ -43,6 +44,7 @@ HEADERS: Final = {
     "Server": "web",
     "X-Content-Type-Options": "nosniff",
 }
+_KEPT: Final = ("Allow", "WWW-Authenticate")
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +74,11 @@ def create_app(
     app[ON_HINT] = on_hint
     app[ON_UNKNOWN_INVOICE] = on_unknown_invoice
     cryptocloud.add_to(app)
+    if handle_update is not None:
+        telegram.add_to(app, handle_update)
     health.add_to(app)
+    metrics_page.add_to(app)
+    pages.add_to(app)
     app.on_response_prepare.append(_protect)
     return app
 
@@ -90,26 +96,35 @@ async def answer_in_few_words(
     try:
         return await handler(request)
     except web.HTTPException as refusal:
-        return _refusal(
-            refusal.status, {name: refusal.headers[name] for name in ("Allow",) if name in refusal.headers}
-        )
+        kept = {name: refusal.headers[name] for name in _KEPT if name in refusal.headers}
+        return _refuse(request, refusal.status, kept)
     except DatabaseUnavailable:
-        return _refusal(503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+        return _refuse(request, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
     except ShopError as error:
-        return _refusal(error.status)
+        return _refuse(request, error.status)
     except Exception as error:  # noqa: BLE001 - the last resort: loud in the log, silent to the outside
         # An error's own words may quote what was sent, so only its kind and its place are told.
+        resource = request.match_info.route.resource
         log.error(
             "a request failed",
             error=type(error).__name__,
-            resource=request.match_info.route.resource and request.match_info.route.resource.canonical,
+            resource=resource.canonical if resource else None,
             traceback="".join(traceback.format_tb(error.__traceback__)),
         )
-        return _refusal(500)
+        return _refuse(request, 500)
 
 
-def _refusal(status: int, headers: dict[str, str] | None = None) -> web.Response:
-    return web.json_response({"message": HTTPStatus(status).phrase}, status=status, headers=headers)
+def _refuse(request: web.Request, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+    if "text/html" in request.headers.get("Accept", ""):
+        response = pages.show_refusal(request, status)
+    else:
+        response = _few_words(status)
+    response.headers.update(headers or {})
+    return response
+
+
+def _few_words(status: int) -> web.Response:
+    return web.json_response({"message": HTTPStatus(status).phrase}, status=status)
 
 
 class Connection(web.RequestHandler):
@@ -128,7 +143,8 @@ class Connection(web.RequestHandler):
         log.info("a request could not be parsed", error=type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("half an answer is sent already")
-        response = _refusal(status, HEADERS)
+        response = _few_words(status)
+        response.headers.update(HEADERS)
         response.force_close()
         return response
 

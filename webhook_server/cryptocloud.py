@@ -4,12 +4,10 @@ Everything else is refused in few words and, however much of it comes, in at mos
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, assert_never
 
-import structlog
 from aiohttp import web
 
 from services import events
@@ -18,6 +16,7 @@ from services.events import Outcome
 from services.postbacks import LARGEST_POSTBACK, read_postback
 from webhook_server.bodies import read_body
 from webhook_server.keys import DB, METRICS, ON_HINT, ON_UNKNOWN_INVOICE, SETTINGS
+from webhook_server.refusals import Refusals
 
 PATH: Final = "/api/webhook/payment"
 # A flood of postbacks must leave connections to the database for the customers.
@@ -35,34 +34,13 @@ RESULTS: Final = {
 
 _QUEUE = web.AppKey("queue", asyncio.Semaphore)
 
-log = structlog.get_logger(__name__)
-
-
-class Refusals:
-    """Tells the log of refused postbacks, at most once a second and with their number."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._said_at = float("-inf")
-        self._unsaid = 0
-
-    def note(self, error: ShopError) -> None:
-        """Count a refusal and say so, unless that was done within this second."""
-        self._unsaid += 1
-        now = self._clock()
-        if now - self._said_at < 1:
-            return
-        log.warning("postbacks refused", count=self._unsaid, status=error.status, why=str(error))
-        self._said_at, self._unsaid = now, 0
-
-
-_REFUSALS = web.AppKey("refusals", Refusals)
+_REFUSALS = web.AppKey("refused_postbacks", Refusals)
 
 
 def add_to(app: web.Application) -> None:
     """Let CryptoCloud in."""
     app[_QUEUE] = asyncio.Semaphore(AT_ONCE)
-    app[_REFUSALS] = Refusals()
+    app[_REFUSALS] = Refusals("postbacks")
     app.router.add_post(PATH, receive_postback)
 
 

@@ -1,7 +1,6 @@
 """The web server on a port of its own, and a sender who signs as CryptoCloud does."""
 
 import base64
-import hashlib
 import hmac
 import json
 import time
@@ -80,9 +79,7 @@ OpenSite = Callable[..., Awaitable[Site]]
 
 
 @pytest.fixture
-async def open_site(
-    make_settings: Callable[..., Settings], price_list: PriceList
-) -> AsyncIterator[OpenSite]:
+async def open_site(make_settings: Callable[..., Settings], price_list: PriceList) -> AsyncIterator[OpenSite]:
     """Open a web server with given settings; everything about it is as after a good start."""
     async with AsyncExitStack() as stack:
 

@@ -5,7 +5,9 @@ from tests import shop
 from tests.webhook_server.conftest import POSTBACK, Site, postback
 
 
-async def test_signed_postback_wakes_its_payment_and_is_answered_after_commit(site: Site, db: Database) -> None:
+async def test_signed_postback_wakes_its_payment_and_is_answered_after_commit(
+    site: Site, db: Database
+) -> None:
     await shop.customer(db)
     payment_id, invoice = await shop.invoice(db)
     async with site.post(POSTBACK, json=postback(invoice)) as answer:
