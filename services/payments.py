@@ -252,7 +252,7 @@ UPDATE payments p
        LATERAL (SELECT coalesce(q.expires_at, q.created_at + interval '24 hours') AS end_of_invoice
                   FROM payments q WHERE q.id = r.id) AS e
  WHERE p.id = r.id AND p.lease_token = :token
-RETURNING p.id, p.failures
+RETURNING p.id, p.failures, r.answer
 """).bindparams(
     bindparam("ids", type_=ARRAY(Uuid)),
     bindparam("wakes", type_=ARRAY(Integer)),
@@ -278,7 +278,9 @@ async def release(
             "answers": [answer.value for _, answer in ordered],
         },
     )
-    return [row.id for row in rows if row.failures == ALERT_AFTER_FAILURES]
+    return [
+        row.id for row in rows if row.answer == Answer.REJECTED and row.failures == ALERT_AFTER_FAILURES
+    ]
 
 
 async def wake(session: Session, payment_id: UUID) -> None:
