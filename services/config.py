@@ -197,6 +197,20 @@ class Settings(BaseSettings):
         return tuple(found)
 
 
+class _TiersFile(BaseSettings):
+    model_config = Settings.model_config
+
+    tiers_file: Path = Path("tiers.toml")
+
+
+def tiers_file() -> Path:
+    """Find the tiers file alone, for those who have no other settings yet; raises `SettingsError`."""
+    try:
+        return _TiersFile().tiers_file
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f".env cannot be read: {error}") from None
+
+
 def read_settings() -> Settings:
     """Read and check the settings; raises `SettingsError` with one line that names every wrong one."""
     try:

@@ -87,6 +87,21 @@ async def latest(session: Session, *, invoice_uuid: str | None = None, limit: in
     return [Event(row.id, row.received_at, row.invoice_uuid, row.body, Outcome(row.outcome)) for row in rows]
 
 
+async def find(session: Session, event_id: int) -> Event | None:
+    """Read one kept postback."""
+    row = (
+        await session.execute(
+            text(
+                "SELECT id, received_at, invoice_uuid, body, outcome FROM webhook_events WHERE id = :id"
+            ).columns(body=JSONB),
+            {"id": event_id},
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    return Event(row.id, row.received_at, row.invoice_uuid, row.body, Outcome(row.outcome))
+
+
 async def replay(session: Session, event_id: int) -> bool:
     """Wake the payment of a kept postback once more; False when no payment of ours has that invoice."""
     woken = await session.execute(

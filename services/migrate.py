@@ -1,5 +1,7 @@
 """The schema's versions: brings a database up to date under a lock, and says what differs from `models`."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from services.db import Database
+from services.db import Database, Session
 from services.models import metadata
 
 MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
@@ -20,11 +22,18 @@ _ADVISORY_LOCK: Final = 7_782_428_3
 
 async def upgrade(db: Database, revision: str = "head") -> None:
     """Bring the schema up (or down) to a revision; replicas that start together wait for each other."""
+    async with nobody_else(db) as session:
+        await session.run_sync(_go_to, revision)
+
+
+@asynccontextmanager
+async def nobody_else(db: Database) -> AsyncIterator[Session]:
+    """Hold off every other replica's `upgrade`, and a restore, in a transaction that may take its time."""
     async with db.begin() as session:
         for unlimited in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
             await session.execute(text(f"SET LOCAL {unlimited} = 0"))
         await session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
-        await session.run_sync(_go_to, revision)
+        yield session
 
 
 async def current_revision(db: Database) -> str | None:
@@ -46,6 +55,12 @@ def head_revision() -> str:
     return head
 
 
+def is_newer(revision: str | None) -> bool:
+    """Tell whether a revision is of a newer version of this program."""
+    known = ScriptDirectory.from_config(_config()).walk_revisions()
+    return revision is not None and revision not in {script.revision for script in known}
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
@@ -55,10 +70,8 @@ def _config() -> Config:
 def _go_to(connection: Connection, revision: str) -> None:
     config = _config()
     config.attributes["connection"] = connection
-    known = ScriptDirectory.from_config(config)
     now = MigrationContext.configure(connection).get_current_revision()
-    newer = now is not None and now not in {script.revision for script in known.walk_revisions()}
-    if newer:
+    if is_newer(now):
         return  # a newer version runs beside us during a deploy; its schema serves us too
     if revision == "base" or (revision != "head" and now is not None and revision < now):
         command.downgrade(config, revision)

@@ -37,6 +37,12 @@ class OpenDatabase:
     notice: str
 
 
+def is_made(settings: Settings) -> bool:
+    """Tell whether opening finds a database; False where it would make an embedded one."""
+    place_of_cluster = settings.data_dir.expanduser() / "postgres" / "cluster"
+    return bool(settings.database_url.get_secret_value()) or place_of_cluster.exists()
+
+
 @asynccontextmanager
 async def open_database(settings: Settings, *, patience: float = PATIENCE) -> AsyncIterator[OpenDatabase]:
     """Open the database of the settings, and at the end close it and give back our share in an embedded server.
@@ -49,23 +55,26 @@ async def open_database(settings: Settings, *, patience: float = PATIENCE) -> As
         async with _answering(database_url(address), patience) as db:
             yield OpenDatabase(db, database_url(address), "")
         return
-    postgres = await _start(settings.data_dir)
+    async with (
+        embedded_server(settings.data_dir) as postgres,
+        _answering(database_url(postgres.url), patience) as db,
+    ):
+        yield OpenDatabase(db, database_url(postgres.url), postgres.notice)
+
+
+@asynccontextmanager
+async def embedded_server(data_dir: Path, *, fsync: bool = True) -> AsyncIterator[EmbeddedPostgres]:
+    """Run the embedded server of a folder, or share it; who is cancelled meanwhile leaves none behind."""
+    starting = asyncio.create_task(asyncio.to_thread(start_embedded_postgres, data_dir, fsync=fsync))
     try:
-        async with _answering(database_url(postgres.url), patience) as db:
-            yield OpenDatabase(db, database_url(postgres.url), postgres.notice)
+        postgres = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.to_thread((await starting).stop)
+        raise
+    try:
+        yield postgres
     finally:
         await asyncio.to_thread(postgres.stop)
-
-
-async def _start(data_dir: Path) -> EmbeddedPostgres:
-    """Start the embedded server; who is cancelled meanwhile waits for it and stops it again."""
-    starting = asyncio.create_task(asyncio.to_thread(start_embedded_postgres, data_dir))
-    try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        if not starting.cancelled():
-            await asyncio.to_thread((await starting).stop)
-        raise
 
 
 @asynccontextmanager

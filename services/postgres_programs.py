@@ -142,7 +142,7 @@ def essence(said: bytes) -> str:
     """Pick from a program's output the line that says why it failed, with its detail and hint."""
     lines = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
     for number, line in reversed(list(enumerate(lines))):
-        marked = re.search(r"(?:FATAL|PANIC|error): +(.*)", line)
+        marked = re.search(r"(?:FATAL|PANIC|ERROR|error): +(.*)", line)
         if marked:
             after = [re.search(r"(?:DETAIL|HINT|detail|hint): +(.*)", line) for line in lines[number + 1 :]]
             return " ".join([marked[1], *(found[1] for found in after if found)])
