@@ -1,6 +1,7 @@
 """A fresh outside world for each test, driven over HTTP as the bot and its customers drive it."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,14 @@ from sandbox.world import Person, World
 ALICE = 1001
 BORIS = 1002
 NOBODY = 404
+
+
+async def eventually(condition: Callable[[], Any]) -> Any:
+    """Wait up to five seconds until something is true, and return it."""
+    async with asyncio.timeout(5):
+        while not (found := condition()):  # noqa: ASYNC110 - conditions of any kind
+            await asyncio.sleep(0.01)
+    return found
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from sandbox import people
 from sandbox.app import Sandbox, running
 from sandbox.world import Person, World
-from tests.sandbox.conftest import ALICE, BORIS, BotApi, Control
+from tests.sandbox.conftest import ALICE, BORIS, BotApi, Control, eventually
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,7 @@ async def test_telegram_can_be_down_and_come_back(
     sandbox: Sandbox, bot_api: BotApi, control: Control
 ) -> None:
     poll = asyncio.create_task(bot_api("getUpdates", timeout=30))
-    while not sandbox.world.updates.polls:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: sandbox.world.updates.polls)
     await control("faults", place="telegram", kind="down", times=None)
     with pytest.raises(aiohttp.ClientError):
         await asyncio.wait_for(poll, 5)
@@ -220,7 +219,7 @@ async def test_a_hanging_answer_does_not_hold_up_the_end() -> None:
     world.faults.add("telegram", "deliver_then_hang")
     async with running(world) as sandbox, aiohttp.ClientSession() as client:
         url = f"{sandbox.url}/bot{world.credentials.bot_token}/getMe"
-        asking = asyncio.ensure_future(client.get(url))
+        asking = asyncio.ensure_future(client.post(url))
         await asyncio.sleep(0.1)
         began = time.monotonic()
     assert time.monotonic() - began < 3

@@ -15,32 +15,38 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from sandbox.app import Sandbox
-from tests.sandbox.conftest import Control, CryptoCloud
+from tests.sandbox.conftest import Control, CryptoCloud, eventually
 
-CREATED = set(
-    "uuid created address expiry_date side_commission side_commission_service type_payments amount amount_usd "
-    "amount_in_fiat fee fee_usd service_fee service_fee_usd fiat_currency status is_email_required link invoice_id "
-    "currency project test_mode".split()
+
+def names(text: str) -> set[str]:
+    return set(text.split())
+
+
+CREATED = names(
+    "uuid created address expiry_date side_commission side_commission_service type_payments amount "
+    "amount_usd amount_in_fiat fee fee_usd service_fee service_fee_usd fiat_currency status "
+    "is_email_required link invoice_id currency project test_mode"
 )
-ROW = set(
-    "uuid created address currency date_finished expiry_date side_commission side_commission_cc type_payments amount "
-    "amount_usd amount_in_fiat fiat_currency amount_in_crypto amount_to_pay amount_to_pay_usd amount_paid "
-    "amount_paid_usd fee fee_usd service_fee service_fee_usd received received_usd to_surcharge to_surcharge_usd "
-    "status invoice_status order_id is_email_required link pay_url invoice_id project test_mode type user_email phone "
-    "tx_list".split()
+ROW = names(
+    "uuid created address currency date_finished expiry_date side_commission side_commission_cc "
+    "type_payments amount amount_usd amount_in_fiat fiat_currency amount_in_crypto amount_to_pay "
+    "amount_to_pay_usd amount_paid amount_paid_usd fee fee_usd service_fee service_fee_usd received "
+    "received_usd to_surcharge to_surcharge_usd status invoice_status order_id is_email_required link "
+    "pay_url invoice_id project test_mode type user_email phone tx_list"
 )
-SPARSE = set(
-    "uuid address expiry_date side_commission side_commission_cc amount amount_usd received received_usd fee fee_usd "
-    "service_fee service_fee_usd status order_id currency project test_mode".split()
+SPARSE = names(
+    "uuid address expiry_date side_commission side_commission_cc amount amount_usd received received_usd "
+    "fee fee_usd service_fee service_fee_usd status order_id currency project test_mode"
 )
-POSTBACK_INFO = set(
-    "uuid created address currency date_finished expiry_date side_commission type_payments amount amount_ status "
-    "invoice_status is_email_required project tx_list amount_in_crypto amount_in_fiat amount_usd amount_to_pay "
-    "amount_to_pay_usd amount_paid amount_paid_usd fee fee_usd service_fee service_fee_usd received received_usd "
-    "to_surcharge to_surcharge_usd total_rub step test_mode type aml_enabled aml_side aml_checks links_invoice".split()
+POSTBACK_INFO = names(
+    "uuid created address currency date_finished expiry_date side_commission type_payments amount amount_ "
+    "status invoice_status is_email_required project tx_list amount_in_crypto amount_in_fiat amount_usd "
+    "amount_to_pay amount_to_pay_usd amount_paid amount_paid_usd fee fee_usd service_fee service_fee_usd "
+    "received received_usd to_surcharge to_surcharge_usd total_rub step test_mode type aml_enabled "
+    "aml_side aml_checks links_invoice"
 )
-COIN = set(
-    "id code fullcode network name is_email_required stablecoin icon_base icon_network icon_qr order".split()
+COIN = names(
+    "id code fullcode network name is_email_required stablecoin icon_base icon_network icon_qr order"
 )
 
 
@@ -348,6 +354,4 @@ async def test_the_checkout_pays_without_javascript(
         assert "Thank you" in await response.text()
     invoice = sandbox.world.invoices[made["uuid"].removeprefix("INV-")]
     assert (invoice.status, invoice.paid) == ("paid", Decimal("100.40"))
-    async with asyncio.timeout(5):
-        while not shop.received:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: shop.received)

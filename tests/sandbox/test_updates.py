@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,14 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from sandbox import people
 from sandbox.app import Sandbox
-from tests.sandbox.conftest import ALICE, BORIS, BotApi, Control
-
-
-async def eventually(condition: Callable[[], Any]) -> Any:
-    async with asyncio.timeout(5):
-        while not (found := condition()):
-            await asyncio.sleep(0.01)
-    return found
+from tests.sandbox.conftest import ALICE, BORIS, BotApi, Control, eventually
 
 
 async def test_updates_come_again_until_an_offset_confirms_them(sandbox: Sandbox, bot_api: BotApi) -> None:
