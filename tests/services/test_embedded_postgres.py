@@ -26,7 +26,10 @@ from services.postgres_programs import ROOTS_FOLDER, Account, server_programs, u
 AM_ROOT = os.geteuid() == 0
 ME = Account(os.geteuid(), os.getegid())
 ORDINARY = unprivileged_account() if AM_ROOT else ME
-fork = multiprocessing.get_context("fork")
+fork = multiprocessing.get_context("fork")  # the only way to become another user with this very Python
+
+# The threads that are left from other tests are idle and hold no locks.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
 
 class Holder:
