@@ -27,7 +27,7 @@ from services.errors import (
 )
 from services.failpoints import failpoint
 from services.money import round_money
-from services.notifications import Kind, to_admins
+from services.notifications import Alert, Kind, to_admins
 from services.payments import OFFER_AGAIN_MINUTES, Payment, Status
 from services.tiers import Period, PriceList, Tier
 from services.users import Person
@@ -47,6 +47,7 @@ class Quote:
     saving: Decimal
     currency: str
     ends_at: datetime
+    extends: bool
 
 
 async def quote(
@@ -57,7 +58,7 @@ async def quote(
     Raises `UnknownTier`, and `AnotherTierActive` before any invoice is made.
     """
     tier, period = price_list.on_sale(tier_code, period_code)
-    ends_at = await _end_after(session, user_id, tier, period)
+    ends_at, extends = await _end_after(session, user_id, tier, period)
     return Quote(
         tier=tier,
         period=period,
@@ -65,10 +66,11 @@ async def quote(
         saving=price_list.saving_for(tier, period),
         currency=price_list.currency,
         ends_at=ends_at,
+        extends=extends,
     )
 
 
-async def _end_after(session: Session, user_id: int, tier: Tier, period: Period) -> datetime:
+async def _end_after(session: Session, user_id: int, tier: Tier, period: Period) -> tuple[datetime, bool]:
     row = (
         await session.execute(
             text("""
@@ -81,8 +83,7 @@ async def _end_after(session: Session, user_id: int, tier: Tier, period: Period)
     ).one()
     if row.active and row.tier != tier.code:
         raise AnotherTierActive(row.tier, row.ends_at)
-    after: datetime = row.after
-    return after
+    return row.after, row.active
 
 
 async def order(
@@ -292,7 +293,7 @@ async def _close_sales(
                 Kind.ALERT,
                 # once an hour, so that a busy shop does not bury its admins
                 f"sales-closed:{difference.value}:{payment.created_at:%Y%m%d%H}",
-                what=f"sales-closed-{difference.value}",
+                what=Alert(f"sales-closed-{difference.value}"),
                 amount=str(payment.amount),
                 currency=payment.currency,
                 got_amount=str(invoice.amount_in_fiat),

@@ -15,7 +15,7 @@ from services.cryptocloud import CryptoCloud, InvoiceFact
 from services.db import Database, Session
 from services.errors import CryptoCloudRefused, CryptoCloudRejected, CryptoCloudUnavailable
 from services.failpoints import failpoint
-from services.notifications import Kind, to_admins
+from services.notifications import Alert, Kind, to_admins
 from services.payments import Answer, Due
 from services.settlement import Settled, settle
 
@@ -76,7 +76,7 @@ async def check_due(db: Database, cryptocloud: CryptoCloud, settings: Settings) 
                     settings.admin_ids,
                     Kind.ALERT,
                     f"check-rejected:{payment_id}",
-                    what="check-rejected",
+                    what=Alert.CHECK_REJECTED,
                     number=payments.receipt_number(payment_id),
                     payment=str(payment_id),
                 ),
@@ -91,7 +91,9 @@ async def report_refusal(session: Session, settings: Settings) -> None:
     day = await notifications.today(session)
     await notifications.notify(
         session,
-        to_admins(settings.admin_ids, Kind.ALERT, f"cryptocloud-refused:{day}", what="cryptocloud-refused"),
+        to_admins(
+            settings.admin_ids, Kind.ALERT, f"cryptocloud-refused:{day}", what=Alert.CRYPTOCLOUD_REFUSED
+        ),
     )
 
 

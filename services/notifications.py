@@ -34,6 +34,26 @@ class Kind(StrEnum):
     ALERT = "alert"
 
 
+class Alert(StrEnum):
+    """What an alert to the admins is about."""
+
+    REVIEW = "review"
+    LATE = "late"
+    OVERPAID = "overpaid"
+    PARTIAL_ENDED = "partial-ended"
+    UNKNOWN_STATUS = "unknown-status"
+    UNSETTLED = "unsettled"
+    CHECK_REJECTED = "check-rejected"
+    CRYPTOCLOUD_REFUSED = "cryptocloud-refused"
+    SALES_CLOSED_TEST_MODE = "sales-closed-test-mode"
+    SALES_CLOSED_AMOUNT = "sales-closed-amount"
+    SALES_CLOSED_CURRENCY = "sales-closed-currency"
+    UNCLAIMED = "unclaimed"
+    DEAD_UPDATE = "dead-update"
+    WEBHOOK_CHANGED = "webhook-changed"
+    UNDELIVERABLE_TEXT = "undeliverable-text"
+
+
 _PRIORITY: Final = {Kind.RECEIPT: 0, Kind.ORDER: 1, Kind.PARTIAL: 2, Kind.SALE: 6, Kind.ALERT: 4}
 
 
@@ -57,6 +77,7 @@ INSERT INTO notifications AS n (user_id, kind, key, payload, priority)
 SELECT user_id, kind, key, payload, priority
   FROM jsonb_to_recordset(CAST(:rows AS jsonb))
        AS r(user_id bigint, kind text, key text, payload jsonb, priority smallint)
+ WHERE EXISTS (SELECT FROM users u WHERE u.telegram_id = r.user_id)  -- a mistyped admin id stops no sale
  ORDER BY key
 """
 _WRITE_ONCE = text(_WRITE + "ON CONFLICT (key) DO NOTHING")
@@ -246,6 +267,31 @@ async def park_chat(session: Session, one: Claimed, retry_after: float) -> None:
         {"pause": retry_after, "id": one.user_id},
     )
     await postpone(session, one, f"429, retry after {retry_after:g} s", pause=retry_after, spent=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How far a notification got."""
+
+    key: str
+    user_id: int
+    state: str
+    next_at: datetime
+    attempts: int
+    sent_at: datetime | None
+    last_error: str | None
+
+
+async def about_payment(session: Session, payment_id: UUID) -> list[Delivery]:
+    """Read what people were or will be told about a payment, in the order it was written."""
+    rows = await session.execute(
+        text("""
+            SELECT key, user_id, state, next_at, attempts, sent_at, last_error FROM notifications
+             WHERE payload ->> 'payment' = :payment ORDER BY id
+        """),
+        {"payment": str(payment_id)},
+    )
+    return [Delivery(**row._mapping) for row in rows]
 
 
 async def oldest_due_age(session: Session) -> float:

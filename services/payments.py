@@ -152,7 +152,7 @@ _SAVE = text("""
 UPDATE payments p
    SET status = r.status, overpaid = r.overpaid, late = r.late, review = r.review,
        review_reason = r.review_reason, verdict = r.verdict, provider = r.provider, surplus = r.surplus,
-       paid_at = CASE WHEN r.status IN ('paid', 'refunded') 
+       paid_at = CASE WHEN r.status IN ('paid', 'refunded')
                       THEN least(coalesce(r.paid_at, p.paid_at, now()), now()) END,
        cancel_requested = r.cancel_requested
   FROM jsonb_to_recordset(CAST(:rows AS jsonb))
@@ -278,15 +278,21 @@ async def release(
             "answers": [answer.value for _, answer in ordered],
         },
     )
-    return [
-        row.id for row in rows if row.answer == Answer.REJECTED and row.failures == ALERT_AFTER_FAILURES
-    ]
+    return [row.id for row in rows if row.answer == Answer.REJECTED and row.failures == ALERT_AFTER_FAILURES]
 
 
 async def wake(session: Session, payment_id: UUID) -> None:
     """Ask for a check as soon as possible. Idempotent."""
     await session.execute(
         text("UPDATE payments SET wake = wake + 1, next_check_at = now() WHERE id = :id"), {"id": payment_id}
+    )
+
+
+async def show_in(session: Session, payment_id: UUID, message_id: int) -> None:
+    """Remember which message of the customer's chat shows the order."""
+    await session.execute(
+        text("UPDATE payments SET message_id = :message WHERE id = :id"),
+        {"message": message_id, "id": payment_id},
     )
 
 
@@ -340,6 +346,26 @@ async def history(
     rows = (await session.execute(_NEWEST, {"user_id": user_id, "limit": limit})).all()
     found = [_payment(row) for row in rows]
     return HistoryPage(found[:size], newer=False, older=len(found) > size)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """One line of a payment's history; `old_status` is None where the payment was made."""
+
+    changed_at: datetime
+    old_status: str | None
+    new_status: str
+
+
+async def status_changes(session: Session, payment_id: UUID) -> list[StatusChange]:
+    """Read how a payment got where it is, oldest first."""
+    rows = await session.execute(
+        text("""
+            SELECT changed_at, old_status, new_status FROM payment_history WHERE payment_id = :id ORDER BY id
+        """),
+        {"id": payment_id},
+    )
+    return [StatusChange(row.changed_at, row.old_status, row.new_status) for row in rows]
 
 
 async def open_reviews(session: Session) -> list[Payment]:

@@ -19,7 +19,7 @@ from services.cryptocloud import CryptoCloud, InvoiceFact, ProviderStatus, short
 from services.db import Database, Session
 from services.errors import UnknownPayment
 from services.fold import facts_as_json
-from services.notifications import Kind, to_admins
+from services.notifications import Alert, Kind, to_admins
 from services.payments import Payment
 from services.tiers import PriceList
 
@@ -63,7 +63,7 @@ async def reconcile(db: Database, cryptocloud: CryptoCloud, settings: Settings) 
                     settings.admin_ids,
                     Kind.ALERT,
                     f"unclaimed:{fact.uuid}",
-                    what="unclaimed",
+                    what=Alert.UNCLAIMED,
                     invoice=fact.uuid,
                     order=fact.order_id or "",
                     status=fact.status_word,

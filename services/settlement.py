@@ -20,7 +20,7 @@ from services.db import Database, Session, retry_conflicts
 from services.errors import NotReviewable
 from services.failpoints import failpoint
 from services.fold import become_paid, fold, paid_so_far, still_missing
-from services.notifications import Kind, Notification, moment, to_admins
+from services.notifications import Alert, Kind, Notification, moment, to_admins
 from services.payments import Payment, Status
 
 _log = structlog.get_logger(__name__)
@@ -171,19 +171,24 @@ def _what_to_tell(one: Settled, ends: dict[UUID, datetime], settings: Settings) 
         received = {"received": f"{paid_so_far(after):f}", "coin": (after.provider or {}).get("coin") or ""}
         yield Notification(after.user_id, Kind.PARTIAL_ENDED, f"partial-ended:{after.id}", about | received)
         yield from to_admins(
-            admins, Kind.ALERT, f"partial-ended-alert:{after.id}", what="partial-ended", **about, **received
+            admins,
+            Kind.ALERT,
+            f"partial-ended-alert:{after.id}",
+            what=Alert.PARTIAL_ENDED,
+            **about,
+            **received,
         )
     if after.late and not before.late:
-        yield from to_admins(admins, Kind.ALERT, f"late:{after.id}", what="late", **about)
+        yield from to_admins(admins, Kind.ALERT, f"late:{after.id}", what=Alert.LATE, **about)
     if after.status is Status.PAID and after.overpaid and not before.overpaid:
         surplus = f"{after.surplus:f}" if after.surplus is not None else ""
         yield from to_admins(
-            admins, Kind.ALERT, f"overpaid:{after.id}", what="overpaid", **about, surplus=surplus
+            admins, Kind.ALERT, f"overpaid:{after.id}", what=Alert.OVERPAID, **about, surplus=surplus
         )
     if after.review and not before.review:
         yield Notification(after.user_id, Kind.REVIEW_OPENED, f"review-opened:{after.id}", about)
         yield from to_admins(
-            admins, Kind.ALERT, f"review:{after.id}", what="review", **about, reason=after.review_reason
+            admins, Kind.ALERT, f"review:{after.id}", what=Alert.REVIEW, **about, reason=after.review_reason
         )
 
 
@@ -195,6 +200,7 @@ def _partial(payment: Payment, about: dict[str, object]) -> Notification:
         f"partial:{payment.id}:{paid_so_far(payment).normalize():f}",
         about
         | {
+            "received": f"{paid_so_far(payment):f}",
             "missing": f"{missing[0]:f}" if missing else "",
             "coin": missing[1] if missing else "",
             "url": payment.invoice_url,
@@ -215,7 +221,7 @@ async def _report_unknown_words(session: Session, facts: Iterable[InvoiceFact], 
                 settings.admin_ids,
                 Kind.ALERT,
                 f"unknown-status:{word[:40]}",
-                what="unknown-status",
+                what=Alert.UNKNOWN_STATUS,
                 status=word[:40],
             ),
         )
@@ -229,7 +235,7 @@ async def _report_unsettled(db: Database, invoice: str, error: str, settings: Se
                 settings.admin_ids,
                 Kind.ALERT,
                 f"unsettled:{invoice}",
-                what="unsettled",
+                what=Alert.UNSETTLED,
                 invoice=invoice,
                 error=error,
             ),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
@@ -96,7 +97,9 @@ class StatusView:
     order_expires_at: datetime | None
     order_status: str | None
     order_tier: str | None
-    order_period: str | None
+    order_seconds: int | None
+    order_amount: Decimal | None
+    order_currency: str | None
 
     @property
     def active(self) -> bool:
@@ -105,7 +108,8 @@ class StatusView:
 
 _STATUS: Final = text("""
 SELECT s.tier, s.ends_at, now() AS now,
-       o.id, o.invoice_url, o.expires_at, o.status, o.tier AS order_tier, o.period
+       o.id, o.invoice_url, o.expires_at, o.status, o.tier AS order_tier, o.period_seconds,
+       o.amount, o.currency
   FROM subscriptions s
   LEFT JOIN LATERAL (
       SELECT p.* FROM payments p
@@ -130,5 +134,7 @@ async def status(session: Session, user_id: int) -> StatusView | None:
         order_expires_at=row.expires_at,
         order_status=row.status,
         order_tier=row.order_tier,
-        order_period=row.period,
+        order_seconds=row.period_seconds,
+        order_amount=row.amount,
+        order_currency=row.currency,
     )

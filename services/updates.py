@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from services import notifications
 from services.config import Settings
 from services.db import Database
-from services.notifications import Kind, to_admins
+from services.notifications import Alert, Kind, to_admins
 
 MOST_TRIES: Final = 5
 
@@ -48,7 +48,7 @@ async def count_failure(
                 settings.admin_ids,
                 Kind.ALERT,
                 f"dead-update:{update_id}",
-                what="dead-update",
+                what=Alert.DEAD_UPDATE,
                 update=str(update_id),
                 error=error[:200],
             ),

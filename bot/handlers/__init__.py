@@ -1,0 +1,1 @@
+"""What people can ask for: one file a subject, each with a router of its own."""

@@ -47,18 +47,20 @@ class Say:
     texts: Texts
     language: str
 
-    def __call__(self, key: str, **arguments: str | int | None) -> str:
+    def __call__(self, key: str, /, **arguments: str | int | None) -> str:
         """Write a text; raises `LookupError` for a key or variable that does not exist."""
         bundle = self.texts.bundles[self.language]
         if not bundle.has_message(key):
             raise LookupError(f"{self.language}: there is no text {key}")
         pattern = bundle.get_message(key).value
+        if pattern is None:
+            raise LookupError(f"{self.language}: the text {key} is empty")
         text, errors = bundle.format_pattern(pattern, _escaped(arguments))
         if errors:
             raise LookupError(f"{self.language}: {key}: {errors[0]}")
         return str(text)
 
-    def plain(self, key: str, **arguments: str | int | None) -> str:
+    def plain(self, key: str, /, **arguments: str | int | None) -> str:
         """Write a text without markup, for buttons, toasts and menus."""
         return without_markup(self(key, **arguments))
 

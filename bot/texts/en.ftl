@@ -34,6 +34,7 @@ button-renew = Extend { $tier }
 
 # Period
 tier-card = <b>{ $tier }</b>
+    { $description }
 tier-quota = { $requests ->
     [one] { $requests-text } request a month
    *[other] { $requests-text } requests a month
@@ -200,4 +201,4 @@ alert-unclaimed = ⚠️ <b>Money for an order we do not know.</b> Invoice INV-{
     <code>python -m services payment adopt INV-{ $invoice } --user ID --tier TIER --period PERIOD</code>
 alert-dead-update = An update from Telegram could not be handled and was put aside (failed_updates { $update }): { $error }
 alert-webhook-changed = ⚠️ Somebody has pointed this bot's webhook elsewhere. If it was not you, get a new token from BotFather now.
-alert-undeliverable-text = A message could not be written as intended ({ $error }); it was put aside: { $key }
+alert-undeliverable-text = A message could not be written as intended ({ $error }); it was put aside: { $about }

@@ -35,6 +35,7 @@ button-renew = Продлить { $tier }
 
 # Срок
 tier-card = <b>{ $tier }</b>
+    { $description }
 tier-quota = { $requests ->
     [one] { $requests-text } запрос в месяц
     [few] { $requests-text } запроса в месяц
@@ -204,4 +205,4 @@ alert-unclaimed = ⚠️ <b>Деньги за неизвестный заказ.
     <code>python -m services payment adopt INV-{ $invoice } --user ID --tier TIER --period PERIOD</code>
 alert-dead-update = Обновление от Telegram не удалось обработать, оно отложено (failed_updates { $update }): { $error }
 alert-webhook-changed = ⚠️ Кто-то перенаправил webhook этого бота. Если это не вы, получите новый токен у BotFather прямо сейчас.
-alert-undeliverable-text = Сообщение не удалось написать как задумано ({ $error }), оно отложено: { $key }
+alert-undeliverable-text = Сообщение не удалось написать как задумано ({ $error }), оно отложено: { $about }
