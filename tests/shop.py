@@ -1,9 +1,10 @@
 """Customers, orders and facts for tests, and questions about what became of them."""
 
+import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -199,3 +200,10 @@ async def change(db: Database, statement: str, **values: Any) -> None:
     """Move data by hand, in a transaction of its own."""
     async with db.begin() as session:
         await session.execute(text(statement), values)
+
+
+async def until(happened: Callable[[], object]) -> None:
+    """Wait for something outside to have happened."""
+    async with asyncio.timeout(10):
+        while not happened():  # noqa: ASYNC110 - the outside world has no event for us
+            await asyncio.sleep(0.01)
