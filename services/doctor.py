@@ -91,7 +91,7 @@ def _failure(check: str, what: str, mend: str = "") -> Finding:
 
 
 def _settings(settings: Settings) -> list[Finding]:
-    found = [_warning("settings", *_halves(warning)) for warning in settings.warnings]
+    found = [_warning("settings", warning) for warning in settings.warnings]
     if settings.cryptocloud_allow_test_mode and not is_loopback(settings.cryptocloud_api_url):
         found.append(
             _warning(
@@ -101,11 +101,6 @@ def _settings(settings: Settings) -> list[Finding]:
             )
         )
     return found or [_ok("settings", "complete")]
-
-
-def _halves(warning: str) -> tuple[str, str]:
-    what, _, mend = warning.partition(": ")
-    return what, mend
 
 
 def _tiers() -> Finding:
@@ -218,7 +213,7 @@ async def _schema(db: Database) -> list[Finding]:
     return found
 
 
-class _NoAnswer(Exception):  # noqa: N818
+class _NoAnswer(Exception):
     """A neighbour gave no usable answer; says why, without addresses."""
 
 
