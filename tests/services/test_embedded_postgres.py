@@ -392,16 +392,18 @@ def test_a_cluster_is_kept_where_its_account_can_enter(ground: Ground) -> None:
 
 
 def test_programs_in_a_closed_home_are_run_from_a_private_copy(ground: Ground) -> None:
-    package = postgres_program("postgres").parents[2]
+    package = server_programs(ORDINARY).parents[1]
     closed = ground.give(ground.home / "closed") / "site-packages"
-    closed.mkdir()
-    for name in (package.name, f"{package.name}.libs"):
-        (closed / name).symlink_to(package.with_name(name))
-    ground.give(closed)
+    (closed / package.name).mkdir(parents=True)
+    (closed / package.name / "__init__.py").touch()
+    (closed / package.name / "pginstall").symlink_to(package / "pginstall")
+    libraries = f"{package.name}.libs"
+    (closed / libraries).symlink_to(package.with_name(libraries))
     ground.programs = None
     holder = ground.start(prepare=lambda: sys.path.insert(0, str(closed)))
     assert holder.answers()
-    assert (ROOTS_FOLDER in holder.programs.parents) is (ground.user.uid == 0)
+    away = ground.user.uid == 0
+    assert (ROOTS_FOLDER if away else closed) in holder.programs.parents
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_made(ground: Ground) -> None:
