@@ -167,8 +167,9 @@ def _what_to_tell(one: Settled, ends: dict[UUID, datetime], settings: Settings) 
         yield from to_admins(admins, Kind.SALE, f"sale:{after.id}", **about, ends_at=moment(ends[after.id]))
     if after.status is Status.PARTIAL and _looks_different(one):
         yield _partial(after, about)
-    if _ended_in_part(after) and not _ended_in_part(before):
-        received = {"received": f"{paid_so_far(after):f}", "coin": (after.provider or {}).get("coin") or ""}
+    if _ended_in_part(one):
+        arrived = max(paid_so_far(before), paid_so_far(after))
+        received = {"received": f"{arrived:f}", "coin": (after.provider or {}).get("coin") or ""}
         yield Notification(after.user_id, Kind.PARTIAL_ENDED, f"partial-ended:{after.id}", about | received)
         yield from to_admins(
             admins,
@@ -208,8 +209,14 @@ def _partial(payment: Payment, about: dict[str, object]) -> Notification:
     )
 
 
-def _ended_in_part(payment: Payment) -> bool:
-    return payment.status in {Status.EXPIRED, Status.CANCELED} and paid_so_far(payment) > 0
+def _ended_in_part(one: Settled) -> bool:
+    ends = {Status.EXPIRED, Status.CANCELED}
+    if one.after.status not in ends:
+        return False
+    if one.before.status in ends:
+        return paid_so_far(one.before) == 0 < paid_so_far(one.after)
+    # The documented answer names no amount; then having been partly paid says that there is money in it.
+    return one.before.status is Status.PARTIAL or paid_so_far(one.after) > 0
 
 
 async def _report_unknown_words(session: Session, facts: Iterable[InvoiceFact], settings: Settings) -> None:
