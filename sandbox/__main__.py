@@ -110,9 +110,8 @@ def take_port(port: int, *, with_next: bool) -> socket.socket:
                 f"port {wanted} is not allowed: choose one above 1023, such as PORT=8090"
             ) from None
         except OSError:
-            raise CannotStart(
-                f"port {wanted} is taken: choose another, such as PORT={max(1024, (port + 100) % 65000)}"
-            ) from None
+            free = max(1024, (port + 100) % 65000)
+            raise CannotStart(f"port {wanted} is taken: choose another, such as PORT={free}") from None
         return listener
     raise CannotStart("no two free ports in a row were found")
 

@@ -131,21 +131,21 @@ class Child:
             await self._changed.wait()
         return self.state == "ready"
 
-    def kill(self) -> None:
-        """End the bot at once, as a power cut does."""
-        if self._process is not None and self._process.returncode is None:
-            self._asked_to_stop = True
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGKILL)
+    async def kill(self) -> None:
+        """End the bot at once, as a power cut does; it has ended when this returns."""
+        await self._end(signal.SIGKILL)
 
     async def stop(self) -> None:
         """Ask the bot to end, wait up to ten seconds, then kill it."""
-        if self._process is None or self._watch is None:
+        await self._end(signal.SIGTERM)
+
+    async def _end(self, number: signal.Signals) -> None:
+        if self._process is None or self._watch is None or self._process.returncode is not None:
             return
         self._asked_to_stop = True
-        if self._process.returncode is None:
+        for sent in (number, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
+                self._process.send_signal(sent)
             await asyncio.wait({self._watch}, timeout=PATIENCE_ON_TERM)
-            self.kill()
-        await self._watch
+            if self._watch.done():
+                return

@@ -293,7 +293,7 @@ async def _kill_bot(request: web.Request, _: Json) -> Json:
     child = request.app.get(CHILD)
     if child is None:
         raise LookupError("this sandbox runs without a bot")
-    child.kill()
+    await child.kill()
     return child.as_json()
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
-from sandbox.__main__ import BOT_TOKEN
+from sandbox.__main__ import BOT_TOKEN, data_folder, main
 
 PROJECT = Path(__file__).resolve().parents[2]
 LAUNCHER = """
@@ -125,10 +126,7 @@ async def test_a_bot_that_ends_at_once_is_told_with_its_last_lines(tmp_path: Pat
 
 async def test_a_killed_bot_can_be_started_again(tmp_path: Path) -> None:
     async with running(tmp_path) as sandbox, aiohttp.ClientSession() as client:
-        await sandbox.control(client, "bot/kill")
-        async with asyncio.timeout(10):
-            while (await sandbox.control(client, "bot/kill"))["state"] != "stopped":
-                await asyncio.sleep(0.05)
+        assert (await sandbox.control(client, "bot/kill"))["state"] == "stopped"
         state = await sandbox.control(client, "bot/start", wait=True, env={"FAILPOINT": "notify.sent"})
         assert state["state"] == "ready"
         environment = json.loads((tmp_path / "data" / "environment.json").read_text())
@@ -146,7 +144,7 @@ async def test_the_sandbox_lives_on_when_the_bot_dies(tmp_path: Path) -> None:
 
         os.kill((await process())["pid"], signal.SIGKILL)
         async with asyncio.timeout(10):
-            while (await process())["state"] != "dead":
+            while (await process())["state"] != "dead":  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.05)
         assert (await process())["exit_code"] == -signal.SIGKILL
 
@@ -166,7 +164,19 @@ async def test_chats_are_kept_between_runs_and_fresh_begins_anew(tmp_path: Path)
             assert await texts(sandbox, client) == []
 
 
-async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--port", "TAKEN", "--data", "DATA"), "port TAKEN is taken"),
+        (("--port", "BEFORE", "--data", "DATA"), "port TAKEN is taken"),
+        (("--port", "65535", "--data", "DATA"), "port 65535 cannot be used"),
+        (("--port", "0", "--fresh", "--data", "FOREIGN"), "is not a sandbox's folder"),
+        (("--port", "0", "--data", "FOREIGN"), "is not a sandbox's folder"),
+    ],
+)
+def test_what_cannot_start_says_so_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], why: str
+) -> None:
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("precious")
@@ -174,17 +184,35 @@ async def test_what_cannot_start_says_so_in_one_line(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        data = ("--data", str(tmp_path / "data"))
-        for arguments, why in (
-            (("--port", str(port), *data), f"port {port} is taken"),
-            (("--port", str(port - 1), *data), f"port {port} is taken"),
-            (("--port", "65535", *data), "port 65535 cannot be used"),
-            (("--port", "0", "--fresh", "--data", str(foreign)), "is not a sandbox's folder"),
-        ):
-            process = await launch(tmp_path, *arguments)
-            out, err = await asyncio.wait_for(process.communicate(), 20)
-            assert process.returncode == 2, err
-            assert out == b""
-            assert why in err.decode()
-            assert err.decode().count("\n") == 1
+        words = {
+            "TAKEN": str(port),
+            "BEFORE": str(port - 1),
+            "DATA": str(tmp_path / "data"),
+            "FOREIGN": str(foreign),
+        }
+        assert main([words.get(one, one) for one in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert why.replace("TAKEN", str(port)) in err
+    assert err.count("\n") == 1
     assert (foreign / "thesis.txt").read_text() == "precious"
+
+
+def test_one_folder_serves_one_sandbox(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with data_folder(tmp_path / "data", fresh=False):
+        assert main(["--port", "0", "--data", str(tmp_path / "data")]) == 2
+    assert "another sandbox uses" in capsys.readouterr().err
+
+
+def test_a_fresh_start_empties_the_folder_and_the_database_behind_the_link(tmp_path: Path) -> None:
+    data, elsewhere, precious = tmp_path / "data", tmp_path / "elsewhere", tmp_path / "precious"
+    for folder in (data / "logs", elsewhere / "cluster", precious):
+        folder.mkdir(parents=True)
+    (data / "sandbox.lock").touch()
+    (elsewhere / "cluster" / "PG_VERSION").write_text("18")
+    (data / "postgres").symlink_to(elsewhere)
+    (data / "other").symlink_to(precious)
+    with data_folder(data, fresh=True):
+        assert [one.name for one in data.iterdir()] == ["sandbox.lock"]
+    assert not elsewhere.exists()
+    assert precious.exists()
