@@ -38,7 +38,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
         server.stop()
 
 
-async def _administer(url: URL, statement: str) -> None:
+async def administer(url: URL, statement: str) -> None:
     engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         await connection.execute(text(statement))
@@ -51,7 +51,7 @@ def template(postgres: EmbeddedPostgres) -> URL:
     server = database_url(postgres.url)
 
     async def make() -> None:
-        await _administer(server, f"CREATE DATABASE {TEMPLATE}")
+        await administer(server, f"CREATE DATABASE {TEMPLATE}")
         db = Database(server.set(database=TEMPLATE))
         await migrate.upgrade(db)
         await db.dispose()
@@ -65,18 +65,18 @@ async def empty_database(postgres: EmbeddedPostgres) -> AsyncIterator[URL]:
     """The address of a database without any tables."""
     server = database_url(postgres.url)
     name = f"test_{uuid4().hex[:12]}"
-    await _administer(server, f"CREATE DATABASE {name}")
+    await administer(server, f"CREATE DATABASE {name}")
     yield server.set(database=name)
-    await _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+    await administer(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest_asyncio.fixture
 async def database(template: URL) -> AsyncIterator[URL]:
     """The address of a migrated database that belongs to one test."""
     name = f"test_{uuid4().hex[:12]}"
-    await _administer(template, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    await administer(template, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield template.set(database=name)
-    await _administer(template, f"DROP DATABASE {name} WITH (FORCE)")
+    await administer(template, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest_asyncio.fixture

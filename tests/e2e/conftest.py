@@ -1,0 +1,39 @@
+"""Stages for the whole process: importing the Telegram library costs seconds, so plays share one where they can."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import URL
+
+from tests.conftest import TEMPLATE, administer
+from tests.e2e.stage import ADMIN, Customer, Stage, stage
+
+
+@pytest_asyncio.fixture(scope="session")
+async def shared(template: URL, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """A shop in polling mode that all plays with customers of their own share."""
+    name = f"shared_{uuid4().hex[:8]}"
+    await administer(template, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    async with stage(template.set(database=name), tmp_path_factory.mktemp("shared")) as play:
+        play.person(ADMIN, name="Merchant").say("/start")
+        await play.open()
+        yield play
+
+
+@pytest_asyncio.fixture
+async def own(database: URL, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A stage for one play alone; nothing runs yet."""
+    async with stage(database, tmp_path) as play:
+        yield play
+
+
+_ids = iter(range(10_000, 1_000_000))
+
+
+@pytest.fixture
+def ann(shared: Stage) -> Customer:
+    """A new customer of the shared shop, who reads English."""
+    return shared.person(next(_ids))
