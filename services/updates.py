@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from services import notifications
 from services.config import Settings
+from services.cryptocloud import storable_text
 from services.db import Database
 from services.notifications import Alert, Kind, to_admins
 
@@ -34,7 +35,8 @@ async def count_failure(
     """
     async with db.begin() as session:
         attempts = await session.scalar(
-            _COUNT, {"update_id": update_id, "payload": payload, "error": error[:500]}
+            _COUNT,
+            {"update_id": update_id, "payload": _storable(payload), "error": storable_text(error[:500])},
         )
         if not hopeless and int(attempts or 0) < MOST_TRIES:
             return False
@@ -50,7 +52,7 @@ async def count_failure(
                 f"dead-update:{update_id}",
                 what=Alert.DEAD_UPDATE,
                 update=str(update_id),
-                error=error[:200],
+                error=storable_text(error[:200]),
             ),
         )
         return True
@@ -62,3 +64,16 @@ async def forgive(db: Database, update_id: int) -> None:
         await session.execute(
             text("DELETE FROM failed_updates WHERE update_id = :id AND dead_at IS NULL"), {"id": update_id}
         )
+
+
+def _storable(said: Any) -> Any:
+    # What cannot be stored must not be what keeps an update from being given up.
+    match said:
+        case str():
+            return storable_text(said)
+        case dict():
+            return {storable_text(name): _storable(value) for name, value in said.items()}
+        case list():
+            return [_storable(value) for value in said]
+        case _:
+            return said
