@@ -38,7 +38,10 @@ _RECORD = text("""
 WITH woken AS (
     UPDATE payments SET wake = wake + 1, next_check_at = now()
      WHERE invoice_uuid = :invoice
-       AND (NOT :expired OR asked_at IS NULL OR asked_at < now() - interval '1 minute')
+       AND (NOT :expired OR ((asked_at IS NULL OR asked_at < now() - interval '1 minute')
+                             AND NOT EXISTS (SELECT FROM webhook_events
+                                              WHERE invoice_uuid = :invoice AND outcome = 'expired'
+                                                AND received_at > now() - interval '1 minute')))
     RETURNING id
 ), noted AS (
     INSERT INTO webhook_events (invoice_uuid, body, outcome)
