@@ -160,10 +160,10 @@ async def adopt(
     if not facts:
         raise UnknownPayment(f"CryptoCloud knows no invoice INV-{uuid}")
     fact = facts[0]
-    payment_id = _order_id(fact.order_id) or uuid4()
     async with db.begin() as session:
         if not await users.exists(session, user_id):
             raise UnknownPayment(f"nobody with the Telegram id {user_id} has ever spoken to the bot")
+        payment_id = await _free_id(session, fact.order_id)
         made = await session.scalar(
             text("""
                 INSERT INTO payments (id, user_id, tier, period, period_seconds, amount, currency, status,
@@ -209,8 +209,15 @@ async def adopt(
         return await payments.find(session, payment_id)
 
 
-def _order_id(order_id: str | None) -> UUID | None:
+async def _free_id(session: Session, order_id: str | None) -> UUID:
+    """Take up the order id where it is one of ours and lost.
+
+    An order that was given up before its invoice came keeps its row: a new one takes the money, and because its
+    id is not the invoice's, a person is asked to accept it.
+    """
     try:
-        return UUID(order_id) if order_id else None
+        wanted = UUID(order_id or "")
     except ValueError:
-        return None
+        return uuid4()
+    taken = await session.scalar(text("SELECT 1 FROM payments WHERE id = :id"), {"id": wanted})
+    return uuid4() if taken else wanted
