@@ -26,14 +26,15 @@ from webhook_server.keys import (
     METRICS,
     ON_HINT,
     ON_UNKNOWN_INVOICE,
+    PATIENCE,
     PRICE_LIST,
     SETTINGS,
     VITALS,
 )
 
-IDLE_SECONDS: Final = 10.0  # also the time for a request's first line and headers
+PATIENCE_SECONDS: Final = 10.0
 LINGERING_SECONDS: Final = 2.0
-SHUTDOWN_SECONDS: Final = 4.0  # aiohttp waits that long twice
+SHUTDOWN_SECONDS: Final = 3.5  # aiohttp waits that long twice
 RETRY_AFTER_SECONDS: Final = 5
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -59,11 +60,13 @@ def create_app(
     on_hint: Callable[[], None],
     on_unknown_invoice: Callable[[], None],
     handle_update: Callable[[dict[str, Any]], Awaitable[None]] | None,
+    patience: float = PATIENCE_SECONDS,
 ) -> web.Application:
     """Build the web application.
 
     `on_hint` is called when a payment was woken, `on_unknown_invoice` when a well-signed postback named no
     payment of ours. `handle_update` takes Telegram's updates; without it they have no address here.
+    `patience` is how many seconds a request's headers, its body and an idle connection may take.
     """
     app = web.Application(middlewares=[answer_in_few_words])
     app[DB] = db
@@ -73,6 +76,7 @@ def create_app(
     app[METRICS] = metrics
     app[ON_HINT] = on_hint
     app[ON_UNKNOWN_INVOICE] = on_unknown_invoice
+    app[PATIENCE] = patience
     cryptocloud.add_to(app)
     if handle_update is not None:
         telegram.add_to(app, handle_update)
@@ -140,7 +144,7 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer in general words and close."""
-        log.info("a request could not be parsed", error=type(exc).__name__)
+        log.debug("a request could not be parsed", error=type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("half an answer is sent already")
         response = _few_words(status)
@@ -176,7 +180,7 @@ async def serve(app: web.Application, settings: Settings) -> WebServer:
             server,
             loop=loop,
             access_log=None,  # type: ignore[arg-type] # documented: None means no access log
-            keepalive_timeout=IDLE_SECONDS,
+            keepalive_timeout=app[PATIENCE],
             lingering_time=LINGERING_SECONDS,
             auto_decompress=False,
         )

@@ -109,7 +109,7 @@ async def ready(request: web.Request) -> web.Response:
     }
     fine = all(word == OK for word in neighbours.values())
     answer: dict[str, str | float | None] = {"status": OK if fine else "unavailable"}
-    if _is_on_this_machine(request) or has_metrics_token(request):
+    if is_on_this_machine(request) or has_metrics_token(request):
         answer |= neighbours
         answer |= {"oldest_unsettled_s": database.oldest_unsettled_s, "outbox_age_s": database.outbox_age_s}
     return web.json_response(answer, status=200 if fine else 503)
@@ -126,7 +126,8 @@ def has_metrics_token(request: web.Request) -> bool:
     )
 
 
-def _is_on_this_machine(request: web.Request) -> bool:
+def is_on_this_machine(request: web.Request) -> bool:
+    """Tell whether the request comes from this machine itself, and not through a proxy on it."""
     if any(name in request.headers for name in _FORWARDED):
         return False
     try:

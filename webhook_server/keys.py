@@ -19,6 +19,8 @@ SETTINGS = web.AppKey("settings", Settings)
 PRICE_LIST = web.AppKey("price_list", PriceList)
 VITALS = web.AppKey("vitals", Vitals)
 METRICS = web.AppKey("metrics", Metrics)
+# How many seconds a request's headers, and then its body, may take.
+PATIENCE = web.AppKey("patience", float)
 ON_HINT = web.AppKey[Hint]("on_hint")
 ON_UNKNOWN_INVOICE = web.AppKey[Hint]("on_unknown_invoice")
 HANDLE_UPDATE = web.AppKey[UpdateHandler]("handle_update")

@@ -25,5 +25,7 @@ class Refusals:
         now = self._clock()
         if now - self._said_at < 1:
             return
-        log.warning(f"refused: {self._what}", count=self._unsaid, status=error.status, why=str(error))
+        log.warning(
+            "requests refused", what=self._what, count=self._unsaid, status=error.status, why=str(error)
+        )
         self._said_at, self._unsaid = now, 0

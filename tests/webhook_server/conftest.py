@@ -1,8 +1,10 @@
 """The web server on a port of its own, and a sender who signs as CryptoCloud does."""
 
+import asyncio
 import base64
 import hmac
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -17,10 +19,11 @@ from services.db import Database
 from services.metrics import Metrics
 from services.tiers import PriceList
 from services.vitals import OK, Vitals
-from webhook_server.app import WebServer, create_app, serve
+from webhook_server.app import PATIENCE_SECONDS, WebServer, create_app, serve
 
 POSTBACK = "/api/webhook/payment"
 UPDATE = "/api/webhook/telegram"
+DATABASE_PASSWORD = "canary-password-of-the-database"
 SECRET = "a-secret-of-the-project-of-32-bytes-or-more"
 
 
@@ -68,6 +71,15 @@ class Site:
     metrics: Metrics
     hints: list[str] = field(default_factory=list)
 
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    @property
+    def numbers(self) -> str:
+        """The metrics as Prometheus would read them."""
+        return self.metrics.render().decode()
+
     def get(self, path: str, **options: Any) -> Any:
         return self.client.get(self.url + path, **options)
 
@@ -88,6 +100,7 @@ async def open_site(make_settings: Callable[..., Settings], price_list: PriceLis
             *,
             handle_update: Callable[[dict[str, Any]], Awaitable[None]] | None = None,
             vitals: Vitals | None = None,
+            patience: float = PATIENCE_SECONDS,
             **settings: Any,
         ) -> Site:
             settings_here = make_settings(**({"http_port": 0} | settings))
@@ -108,6 +121,7 @@ async def open_site(make_settings: Callable[..., Settings], price_list: PriceLis
                 on_hint=lambda: hints.append("hint"),
                 on_unknown_invoice=lambda: hints.append("unknown"),
                 handle_update=handle_update,
+                patience=patience,
             )
             server = await serve(app, settings_here)
             stack.push_async_callback(server.stop)
@@ -117,6 +131,29 @@ async def open_site(make_settings: Callable[..., Settings], price_list: PriceLis
 
 
 @pytest.fixture
+async def no_database() -> AsyncIterator[Database]:
+    """The way to a database whose server is not there."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        away = Database(f"postgresql://shop:{DATABASE_PASSWORD}@127.0.0.1:{port}/shop")
+        yield away
+        await away.dispose()
+
+
+@pytest.fixture
 async def site(db: Database, open_site: OpenSite) -> Site:
     """A web server over this test's database."""
     return await open_site(db)
+
+
+async def say(site: Site, sent: bytes, *, within: float = 10) -> bytes:
+    """Send bytes as they are, and read until the server closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    try:
+        writer.write(sent)
+        await writer.drain()
+        async with asyncio.timeout(within):
+            return await reader.read()
+    finally:
+        writer.close()
