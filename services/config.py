@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.errors import SettingsError
@@ -73,6 +73,14 @@ class Settings(BaseSettings):
     lease_seconds: Decimal = Field(default=Decimal(60), ge=1, le=3600)
     check_seconds: Decimal = Field(default=Decimal(60), ge=1, le=3600)
     failpoint: str = ""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_means_default(cls, value: object, info: ValidationInfo) -> object:
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, str) and not value.strip() and not field.is_required():
+            return field.default
+        return value
 
     @field_validator("admin_ids", mode="before")
     @classmethod
