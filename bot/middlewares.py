@@ -50,7 +50,7 @@ class Throttle(BaseMiddleware):
     It lives in memory: it protects this process, and nothing that matters depends on it.
     """
 
-    def __init__(self, *, burst: int = 20, a_second: float = 2.0) -> None:
+    def __init__(self, *, burst: int = 30, a_second: float = 3.0) -> None:
         self._burst, self._rate = burst, a_second
         self._buckets: dict[int, tuple[float, float]] = {}
         self._swept = 0.0

@@ -18,7 +18,13 @@ from bot.shop import Shop
 from bot.webhook import set_webhook, watch_webhook
 from services import checkout, events
 from services.checks import check_due, report_refusal
-from services.errors import CryptoCloudRefused, CryptoCloudUnavailable, DatabaseUnavailable, ShopError
+from services.errors import (
+    CryptoCloudError,
+    CryptoCloudRefused,
+    CryptoCloudRejected,
+    CryptoCloudUnavailable,
+    DatabaseUnavailable,
+)
 from services.payments import CHECK_BATCH
 from services.reconcile import reconcile
 from services.vitals import OK
@@ -47,6 +53,7 @@ class Clockwork:
             ("checker", self._check, POLL, bells.checker),
             ("notifier", self._notify, POLL, bells.notifier),
             ("reconciler", self._reconcile, HOUR, bells.reconciler),
+            ("provider", self._ask_cryptocloud, 60.0, asyncio.Event()),
             ("sweeper", self._sweep, min(lease, 60.0), asyncio.Event()),
             ("pruner", self._prune, HOUR, asyncio.Event()),
             ("watcher", self._watch, 30.0, asyncio.Event()),
@@ -109,10 +116,11 @@ class Clockwork:
         claimed = await send_due(self._bot, self._shop)
         return 0.0 if claimed else None
 
-    async def _reconcile(self) -> float | None:
+    async def _ask_cryptocloud(self) -> float | None:
+        """Ask something harmless, to know whether CryptoCloud is there and takes our key."""
         shop = self._shop
         try:
-            found = await reconcile(shop.db, shop.cryptocloud, shop.settings)
+            await shop.cryptocloud.balances()
         except CryptoCloudRefused as error:
             shop.vitals.cryptocloud = "our key is refused"
             _log.error("CryptoCloud refuses our key", error=str(error))
@@ -122,12 +130,21 @@ class Clockwork:
             return LONGEST_PAUSE
         except CryptoCloudUnavailable as error:
             shop.vitals.cryptocloud = "away"
-            _log.warning("CryptoCloud gave no list of invoices", error=str(error))
+            _log.warning("CryptoCloud is away", error=str(error))
             return LONGEST_PAUSE / 3
-        except ShopError as error:
-            _log.error("CryptoCloud's list of invoices could not be used", error=str(error))
-            return LONGEST_PAUSE
+        except CryptoCloudRejected as error:
+            # It answers and takes our key; that it does not like the question is not the shop's trouble.
+            _log.warning("CryptoCloud does not tell our balance", error=str(error))
         shop.vitals.cryptocloud = OK
+        return None
+
+    async def _reconcile(self) -> float | None:
+        shop = self._shop
+        try:
+            found = await reconcile(shop.db, shop.cryptocloud, shop.settings)
+        except CryptoCloudError as error:
+            _log.warning("CryptoCloud gave no list of invoices", error=str(error))
+            return LONGEST_PAUSE
         if found.woken:
             shop.bells.checker.set()
         if found.unclaimed:

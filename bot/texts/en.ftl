@@ -19,8 +19,8 @@ bot-description = Choose a tier, pay the invoice in crypto, and your subscriptio
 # Greeting and tiers
 welcome = <b>Hello{ $name }!</b> Welcome to <b>{ $shop }</b>.
 plans-title = <b>Tiers</b>
-plan-line = <b>{ $tier }</b> — { $price } a month{ $quota }
-plan-line-free = <b>{ $tier }</b> — free{ $quota }
+plan-line = • <b>{ $tier }</b> — { $price } a month{ $quota }
+plan-line-free = • <b>{ $tier }</b> — free{ $quota }
 plan-quota = { $requests ->
     [one] , { $requests-text } request a month
    *[other] , { $requests-text } requests a month
@@ -180,7 +180,7 @@ revenue-total = <b>{ $span }</b>: { $amount } · { $sales ->
     [one] { $sales } sale
    *[other] { $sales } sales
  }
-revenue-tier = { $tier }: { $amount } · { $sales }
+revenue-tier = • { $tier }: { $amount } · { $sales }
 revenue-none = <b>{ $span }</b>: nothing yet
 sale = 💰 { $price } — { $tier } · { $length }
     Customer <code>{ $user }</code>, receipt <code>{ $number }</code>, until { $until }

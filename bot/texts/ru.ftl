@@ -19,8 +19,8 @@ bot-description = Выберите тариф, оплатите счёт в кр
 # Приветствие и тарифы
 welcome = <b>Здравствуйте{ $name }!</b> Это <b>{ $shop }</b>.
 plans-title = <b>Тарифы</b>
-plan-line = <b>{ $tier }</b> — { $price } в месяц{ $quota }
-plan-line-free = <b>{ $tier }</b> — бесплатно{ $quota }
+plan-line = • <b>{ $tier }</b> — { $price } в месяц{ $quota }
+plan-line-free = • <b>{ $tier }</b> — бесплатно{ $quota }
 plan-quota = { $requests ->
     [one] , { $requests-text } запрос в месяц
     [few] , { $requests-text } запроса в месяц
@@ -184,7 +184,7 @@ revenue-total = <b>{ $span }</b>: { $amount } · { $sales ->
     [few] { $sales } продажи
    *[other] { $sales } продаж
  }
-revenue-tier = { $tier }: { $amount } · { $sales }
+revenue-tier = • { $tier }: { $amount } · { $sales }
 revenue-none = <b>{ $span }</b>: пока ничего
 sale = 💰 { $price } — { $tier } · { $length }
     Покупатель <code>{ $user }</code>, квитанция <code>{ $number }</code>, до { $until }
