@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from services import notifications, payments
 from services.db import Database
+from services.errors import DatabaseUnavailable
 from services.vitals import OK
 from webhook_server.keys import DB, SETTINGS, VITALS
 
@@ -71,9 +72,11 @@ class DatabaseWatch:
                     oldest_unsettled_s=round(await payments.oldest_unsettled_age(session), 3),
                     outbox_age_s=round(await notifications.oldest_due_age(session), 3),
                 )
-        except Exception as error:  # noqa: BLE001 - whatever it is, the database does not serve us
-            log.warning("the database does not answer the health check", error=type(error).__name__)
+        except DatabaseUnavailable:
             return DatabaseState("away")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the database does not serve us
+            log.warning("the database fails the health check", error=type(error).__name__)
+            return DatabaseState(f"fails: {type(error).__name__}")
 
 
 WATCH = web.AppKey("watch", DatabaseWatch)

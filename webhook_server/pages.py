@@ -33,7 +33,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TierCard:
     """A tier as the page shows it; `link` is empty as long as the bot's name is not known."""
 
     title: str
@@ -66,14 +66,14 @@ _LOOKS = web.AppKey("looks", Looks)
 def add_to(app: web.Application) -> None:
     """Let people in."""
     app[_LOOKS] = Looks()
-    app.router.add_get("/", show_plans)
+    app.router.add_get("/", show_tiers)
     app.router.add_get("/payment/success", show_success)
     app.router.add_get("/payment/error", show_error)
     for path in _FILES:
         app.router.add_get(path, send_file)
 
 
-async def show_plans(request: web.Request) -> web.Response:
+async def show_tiers(request: web.Request) -> web.Response:
     """Show what is on sale; the deep links open the bot at a tier."""
     price_list = request.app[PRICE_LIST]
     language = language_of(request)
@@ -86,8 +86,8 @@ async def show_plans(request: web.Request) -> web.Response:
             saving=money_text(saving, price_list.currency, language) if saving > 0 else "",
         )
 
-    plans = [
-        Plan(
+    cards = [
+        TierCard(
             title=tier.title(language),
             description=tier.description(language),
             requests=tier.requests,
@@ -96,7 +96,7 @@ async def show_plans(request: web.Request) -> web.Response:
         )
         for tier in price_list.tiers.values()
     ]
-    return _page(request, "plans.html", plans=plans)
+    return _page(request, "tiers.html", tiers=cards)
 
 
 async def show_success(request: web.Request) -> web.Response:

@@ -8,6 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from sqlalchemy import URL, text
 
 from services.db import Database
 from services.vitals import OK, Vitals
@@ -88,6 +89,22 @@ async def test_process_without_its_database_is_not_ready(open_site: OpenSite, no
     status, told = await ready(await open_site(no_database))
     assert (status, told["status"], told["database"]) == (503, "unavailable", "away")
     assert told["oldest_unsettled_s"] is told["outbox_age_s"] is None
+
+
+async def test_database_without_our_tables_is_not_ready(open_site: OpenSite, empty_database: URL) -> None:
+    db = Database(empty_database)
+    status, told = await ready(await open_site(db))
+    assert (status, told["database"]) == (503, "fails: ProgrammingError")
+    await db.dispose()
+
+
+async def test_read_only_database_is_not_ready(open_site: OpenSite, db: Database) -> None:
+    name = (await shop.row(db, "SELECT current_database() AS name"))["name"]
+    async with db.begin() as session:
+        await session.execute(text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'))
+    await db.dispose()
+    status, told = await ready(await open_site(db))
+    assert (status, told["database"]) == (503, "read-only")
 
 
 async def test_database_that_hangs_holds_nobody_up(open_site: OpenSite) -> None:

@@ -314,6 +314,28 @@ async def test_forged_postbacks_never_reach_the_database(open_site: OpenSite, no
     assert (await answer_to(site, json=postback(INVOICE, "forged")))[0] == 401
 
 
+async def test_flood_leaves_connections_for_the_customers(open_site: OpenSite) -> None:
+    """Of a database that accepts and then says nothing, a flood takes six connections and no more."""
+    waiting = 0
+    enough = asyncio.Event()
+
+    async def keep_waiting(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal waiting
+        waiting += 1
+        await enough.wait()
+        writer.close()
+
+    async with await asyncio.start_server(keep_waiting, "127.0.0.1", 0) as server:
+        db = Database(f"postgresql://x@127.0.0.1:{server.sockets[0].getsockname()[1]}/x")
+        site = await open_site(db)
+        flood = [asyncio.create_task(answer_to(site, json=postback(INVOICE))) for _ in range(30)]
+        await asyncio.sleep(1)
+        assert waiting == 6
+        enough.set()
+        assert await asyncio.gather(*flood) == [(503, {"message": "Service Unavailable"})] * 30
+        await db.dispose()
+
+
 async def test_read_only_database_acknowledges_nothing(site: Site, db: Database, payment_id: UUID) -> None:
     name = (await shop.row(db, "SELECT current_database() AS name"))["name"]
     async with db.begin() as session:

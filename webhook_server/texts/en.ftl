@@ -1,8 +1,8 @@
 language = English
 languages = Language
 
-plans-title = Plans
-plans-lead = Pick a plan, choose how long, and pay in crypto — all in the bot. It writes to you as soon as your plan is active.
+tiers-title = Tiers
+tiers-lead = Pick a tier, choose how long, and pay in crypto — all in the bot. It writes to you as soon as your subscription is active.
 requests = { $count ->
     [one] { $count } request a month
    *[other] { $count } requests a month
@@ -13,7 +13,7 @@ days = { $count ->
 }
 saving = save { $amount }
 free = Free for everybody
-get-plan = Get { $plan }
+get-tier = Get { $tier }
 open-bot = Open the bot
 bot-unknown = The bot is just starting. Its link will be here in a moment: please reload the page.
 
@@ -31,7 +31,7 @@ trouble-title = Something went wrong on our side
 trouble-text = Please try again in a minute.
 refused-title = That does not work here
 refused-text = The request was not understood.
-to-plans = See the plans
+to-tiers = See the tiers
 
 questions = Questions?
 terms = Terms of service
