@@ -86,8 +86,3 @@ def is_gone(error: TelegramBadRequest) -> bool:
             "message_id",
         )
     )
-
-
-def is_badly_written(error: TelegramBadRequest) -> bool:
-    """Whether Telegram could not read our markup."""
-    return "can't parse entities" in error.message

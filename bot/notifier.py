@@ -19,11 +19,10 @@ from aiogram.exceptions import (
     TelegramUnauthorizedError,
 )
 
-from bot.answers import is_badly_written, is_gone, is_unchanged
+from bot.answers import is_gone, is_unchanged
 from bot.notices import notice, order_message
 from bot.screens import Screen
 from bot.shop import Shop
-from bot.texts import without_markup
 from services import notifications, payments
 from services.errors import DatabaseUnavailable
 from services.failpoints import failpoint
@@ -125,28 +124,12 @@ async def _rewrite(bot: Bot, chat: int, message_id: int, screen: Screen) -> bool
             return True
         if is_gone(error):
             return False
-        if is_badly_written(error):
-            await bot.edit_message_text(
-                without_markup(screen.text),
-                chat_id=chat,
-                message_id=message_id,
-                reply_markup=screen.keyboard,
-                parse_mode=None,
-            )
-            return True
         raise
     return True
 
 
 async def _write(bot: Bot, chat: int, screen: Screen) -> int:
-    try:
-        message = await bot.send_message(chat, screen.text[:LONGEST_TEXT], reply_markup=screen.keyboard)
-    except TelegramBadRequest as error:
-        if not is_badly_written(error):
-            raise
-        message = await bot.send_message(
-            chat, without_markup(screen.text)[:LONGEST_TEXT], reply_markup=screen.keyboard, parse_mode=None
-        )
+    message = await bot.send_message(chat, screen.text[:LONGEST_TEXT], reply_markup=screen.keyboard)
     return message.message_id
 
 

@@ -8,10 +8,12 @@ from aiogram.client.default import DefaultBotProperties
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 from aiogram.enums import ParseMode
-from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
+from aiogram.exceptions import TelegramBadRequest, TelegramNotFound, TelegramUnauthorizedError
+from aiogram.methods import EditMessageText, SendMessage
 from aiogram.methods.base import TelegramMethod
 from aiogram.types import LinkPreviewOptions
 
+from bot.texts import without_markup
 from services.config import Settings
 from services.errors import SettingsError
 from services.metrics import Metrics
@@ -36,6 +38,7 @@ def create_bot(settings: Settings, metrics: Metrics) -> Bot:
         finally:
             metrics.telegram_request(method.__api_method__, result)
 
+    session.middleware(plain_when_unreadable)
     session.middleware(count)
     return Bot(
         settings.bot_token.get_secret_value(),
@@ -44,6 +47,20 @@ def create_bot(settings: Settings, metrics: Metrics) -> Bot:
             parse_mode=ParseMode.HTML, link_preview=LinkPreviewOptions(is_disabled=True)
         ),
     )
+
+
+async def plain_when_unreadable(make_request: Any, bot: Bot, method: TelegramMethod[Any]) -> Any:
+    """Say a text again without its markup where Telegram cannot read that: plain words are better than none."""
+    try:
+        return await make_request(bot, method)
+    except TelegramBadRequest as error:
+        if "can't parse entities" not in error.message or not isinstance(
+            method, SendMessage | EditMessageText
+        ):
+            raise
+        _log.error("Telegram cannot read our markup", error=error.message)
+        plain = {"text": without_markup(method.text or ""), "parse_mode": None}
+        return await make_request(bot, method.model_copy(update=plain))
 
 
 async def introduce(bot: Bot, vitals: Vitals) -> None:
