@@ -2,15 +2,18 @@
 
 import structlog
 from aiogram import Bot
-from aiogram.exceptions import TelegramAPIError, TelegramBadRequest
+from aiogram.exceptions import TelegramBadRequest
+from aiogram.methods import AnswerCallbackQuery
 from aiogram.types import CallbackQuery, Message
 
 from bot.screens import Screen
+from bot.telegram import FAILURES
 from bot.texts import without_markup
 
 _log = structlog.get_logger(__name__)
 
 LONGEST_TOAST = 200  # https://core.telegram.org/bots/api#answercallbackquery
+PATIENCE_FOR_TOAST = 3  # seconds; what was pressed must not wait for its toast
 
 
 async def send(message: Message, screen: Screen) -> None:
@@ -32,14 +35,18 @@ class Press:
         return message.message_id if isinstance(message, Message) else None
 
     async def toast(self, text: str | None = None, *, alert: bool = False) -> None:
-        """Answer the press; one that is too old to be answered is simply not answered."""
+        """Answer the press; one that cannot be answered, such as one too old, is simply not answered."""
         if self.answered:
             return
         self.answered = True
+        said = text[:LONGEST_TOAST] if text else None
         try:
-            await self._query.answer(text[:LONGEST_TOAST] if text else None, show_alert=alert)
-        except TelegramAPIError as error:
-            _log.warning("a press was not answered", error=error.message)
+            await self._bot(
+                AnswerCallbackQuery(callback_query_id=self._query.id, text=said, show_alert=alert),
+                request_timeout=PATIENCE_FOR_TOAST,
+            )
+        except FAILURES as error:
+            _log.warning("a press was not answered", error=str(error)[:300])
 
     async def show(self, screen: Screen) -> None:
         """Put a screen in place of the pressed message, or under it where that cannot be changed any more."""

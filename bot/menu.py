@@ -2,11 +2,11 @@
 
 import structlog
 from aiogram import Bot
-from aiogram.exceptions import TelegramAPIError
 from aiogram.methods import SetMyCommands, SetMyDescription, SetMyShortDescription, TelegramMethod
 from aiogram.types import BotCommand, BotCommandScopeAllPrivateChats, BotCommandScopeChat
 
 from bot.shop import Shop
+from bot.telegram import FAILURES
 from bot.texts import LANGUAGES, Say
 
 COMMANDS = ("plans", "status", "history", "help", "support", "paysupport", "terms", "language")
@@ -66,5 +66,5 @@ def _commands(say: Say, names: tuple[str, ...]) -> list[BotCommand]:
 async def _try(bot: Bot, method: TelegramMethod[bool]) -> None:
     try:
         await bot(method)
-    except TelegramAPIError as error:
-        _log.warning("Telegram refused a menu", method=type(method).__name__, error=error.message)
+    except FAILURES as error:
+        _log.warning("Telegram took no menu", method=type(method).__name__, error=str(error)[:300])

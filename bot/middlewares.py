@@ -8,12 +8,12 @@ from typing import Any
 import structlog
 from aiogram import BaseMiddleware
 from aiogram.enums import ChatMemberStatus, ChatType
-from aiogram.exceptions import TelegramAPIError
 from aiogram.types import CallbackQuery, Chat, ChatMemberUpdated, Message, TelegramObject, Update, User
 from aiogram.types.update import UpdateTypeLookupError
 
 from bot.answers import Press
 from bot.shop import Shop
+from bot.telegram import FAILURES
 from bot.texts import Say
 from services import users
 from services.errors import AnotherTierActive, DatabaseUnavailable, ShopError
@@ -101,7 +101,7 @@ class TellOutage(BaseMiddleware):
             if data.get("attempt") == 1 and isinstance(event, Update):
                 shop: Shop = data["shop"]
                 words = shop.texts.speak(data["person"].language)(DatabaseUnavailable.text_key)
-                with contextlib.suppress(TelegramAPIError):
+                with contextlib.suppress(*FAILURES):
                     if event.callback_query is not None:
                         await Press(event.callback_query, data["bot"]).refuse(words)
                     elif event.message is not None:

@@ -10,7 +10,6 @@ from typing import Any
 import structlog
 from aiogram import Bot
 from aiogram.exceptions import (
-    TelegramAPIError,
     TelegramConflictError,
     TelegramNotFound,
     TelegramRetryAfter,
@@ -19,6 +18,7 @@ from aiogram.exceptions import (
 from aiogram.methods.base import TelegramMethod
 
 from bot.dispatcher import ALLOWED_UPDATES
+from bot.telegram import FAILURES
 from bot.update_desk import NotHandledError, UpdateDesk
 from services.errors import DatabaseUnavailable
 from services.vitals import OK, Vitals
@@ -80,8 +80,8 @@ class Polling:
         """Leave webhook mode, as after a change of TELEGRAM_UPDATES; what is pending stays pending."""
         try:
             return await self._bot.delete_webhook(drop_pending_updates=False)
-        except TelegramAPIError as error:
-            _log.warning("the webhook could not be removed", error=error.message)
+        except FAILURES as error:
+            _log.warning("the webhook could not be removed", error=str(error)[:300])
             return False
 
     async def _fetch(self, stopping: asyncio.Event) -> None:
@@ -150,7 +150,7 @@ class Polling:
         if self._offset is not None:
             try:
                 await self._bot(GetRawUpdates(offset=self._offset, limit=1, timeout=0), request_timeout=2)
-            except TelegramAPIError as error:
+            except FAILURES as error:
                 _log.warning("the last updates could not be confirmed", error=type(error).__name__)
 
 

@@ -8,7 +8,7 @@ from aiogram.client.default import DefaultBotProperties
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
 from aiogram.enums import ParseMode
-from aiogram.exceptions import TelegramBadRequest, TelegramNotFound, TelegramUnauthorizedError
+from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramNotFound, TelegramUnauthorizedError
 from aiogram.methods import EditMessageText, SendMessage
 from aiogram.methods.base import TelegramMethod
 from aiogram.types import LinkPreviewOptions
@@ -20,6 +20,8 @@ from services.metrics import Metrics
 from services.vitals import OK, Vitals
 
 LONGEST_CALL = 20.0  # seconds; fetching updates asks for more by itself
+# A refusal, a cut connection, a proxy's page instead of JSON, and a 5xx without any words.
+FAILURES = (AiogramError, TypeError)
 
 _log = structlog.get_logger(__name__)
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import structlog
 from aiogram import Bot
-from aiogram.exceptions import TelegramAPIError, TelegramNotFound, TelegramUnauthorizedError
+from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
 
 from bot.notifier import send_due
 from bot.shop import Shop
+from bot.telegram import FAILURES
 from bot.webhook import set_webhook, watch_webhook
 from services import checkout, events
 from services.checks import check_due, report_refusal
@@ -187,13 +188,13 @@ class Clockwork:
             if not self._webhook_set:
                 await set_webhook(self._bot, shop)
                 self._webhook_set = True
-        except TelegramAPIError as error:
+        except FAILURES as error:
             shop.vitals.telegram = "the webhook cannot be set"
-            _log.error("the webhook cannot be set", error=error.message)
+            _log.error("the webhook cannot be set", error=str(error)[:300])
             return LONGEST_PAUSE / 3
         shop.vitals.telegram = OK
         try:
             await watch_webhook(self._bot, shop)
-        except TelegramAPIError as error:
-            _log.warning("Telegram did not tell about the webhook", error=error.message)
+        except FAILURES as error:
+            _log.warning("Telegram did not tell about the webhook", error=str(error)[:300])
         return None
