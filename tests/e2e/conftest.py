@@ -1,6 +1,7 @@
 """Stages for the whole process: importing the Telegram library costs seconds, so plays share one where they can."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,6 +29,23 @@ async def own(database: URL, tmp_path: Path) -> AsyncIterator[Stage]:
     """A stage for one play alone; nothing runs yet."""
     async with stage(database, tmp_path) as play:
         yield play
+
+
+@pytest_asyncio.fixture
+async def more(template: URL, tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Stage]]]:
+    """As many stages as a play asks for, each with a world and a database of its own; nothing runs yet."""
+    async with AsyncExitStack() as stages:
+
+        async def one_more(**environment: str) -> Stage:
+            name = f"more_{uuid4().hex[:12]}"
+            await administer(template, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+            folder = tmp_path / name
+            folder.mkdir()
+            return await stages.enter_async_context(
+                stage(template.set(database=name), folder, **environment)
+            )
+
+        yield one_more
 
 
 _ids = iter(range(10_000, 1_000_000))

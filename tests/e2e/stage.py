@@ -26,6 +26,7 @@ from tests.shop import rows
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADMIN = 900
 PATIENCE = 20.0
+LONGEST_LINE = 2**20  # a log line with a traceback in it
 
 
 def free_port() -> int:
@@ -72,11 +73,15 @@ class Bot:
             self.process.kill()
         await self.process.wait()
 
-    async def stop(self) -> int:
-        """SIGTERM, and how it ended."""
+    async def stop(self, name: signal.Signals = signal.SIGTERM, *, within: float = PATIENCE) -> int:
+        """SIGTERM or another signal, and how it ended."""
         if self.process.returncode is None:
-            self.process.send_signal(signal.SIGTERM)
-        return await self.ended()
+            self.process.send_signal(name)
+        return await self.ended(within)
+
+    def lines(self, words: str) -> list[str]:
+        """The lines of the log with these words."""
+        return [line for line in self.log if words in line]
 
 
 @dataclass
@@ -94,9 +99,9 @@ class Stage:
     def world(self) -> World:
         return self.sandbox.world
 
-    async def open(self, *, ready: bool = True, **environment: str) -> Bot:
-        """Start a process; `environment` is for this one only."""
-        port = free_port()
+    async def open(self, *, ready: bool = True, port: int = 0, **environment: str) -> Bot:
+        """Start a process; `environment` is for this one only, and port 0 takes a free one."""
+        port = port or free_port()
         credentials = self.world.credentials
         given = {
             "PATH": os.environ["PATH"],
@@ -126,6 +131,7 @@ class Stage:
             cwd=self.folder,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            limit=LONGEST_LINE,
         )
         bot = Bot(process, port)
         self.bots.append(bot)
