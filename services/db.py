@@ -56,8 +56,6 @@ def database_url(address: str) -> URL:
         query.setdefault("ssl" if name == "sslmode" else name, []).append(value)
     places = [place for given in query.pop("host", []) for place in given.split(",") if place]
     ports = [port for given in query.pop("port", []) for port in given.split(",") if port]
-    if places and not ports and hosts.startswith(":"):
-        ports = [hosts.removeprefix(":")]  # how the driver's own addresses are written: @:5432/name?host=/folder
     if places and not ports:  # the host in the query, its port where a host would stand
         ports = [port for port in [_port_of(hosts)] if port]
     if not places:
