@@ -20,6 +20,7 @@ from aiohttp import web
 from sandbox import checkout, control, cryptocloud, page, telegram
 from sandbox.child import Child
 from sandbox.keys import CHILD, CLIENT, TOKEN, WEBHOOK, WORLD
+from sandbox.protection import own_origin
 from sandbox.webhook import WebhookSender
 from sandbox.world import World
 
@@ -28,7 +29,7 @@ LARGEST_BODY = 50 * 1024 * 1024
 
 def create_app(world: World, *, token: str | None = None, child: Child | None = None) -> web.Application:
     """Build the application around a world; `token` opens the control API and is random unless given."""
-    app = web.Application(client_max_size=LARGEST_BODY)
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[own_origin])
     app[WORLD] = world
     app[TOKEN] = token or secrets.token_urlsafe(24)
     if child is not None:

@@ -98,6 +98,7 @@ def _page(request: web.Request, invoice: Invoice, trouble: str = "") -> web.Resp
     back = project.success_url if invoice.is_settled else project.fail_url
     html = PAGES.get_template("checkout.html").render(
         invoice=invoice,
+        price=f"{invoice.amount_in_fiat:.2f}",
         coin=COINS[invoice.coin],
         minutes_left=max(0, round((invoice.expires - time.time()) / 60)),
         mode=project.postback.mode,

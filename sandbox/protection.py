@@ -6,6 +6,7 @@ A web page somewhere else can make a browser send requests to 127.0.0.1, so Host
 import hmac
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from sandbox.keys import TOKEN
 
@@ -23,14 +24,20 @@ def cookie_name(request: web.Request) -> str:
     return f"sandbox_token_{port_of(request)}"
 
 
-def check_address(request: web.Request) -> None:
-    """Refuse a foreign Host or Origin."""
-    port = port_of(request)
-    if request.host not in {f"127.0.0.1:{port}", f"localhost:{port}"}:
-        raise web.HTTPForbidden(text=f"This sandbox answers at http://127.0.0.1:{port}/ only.")
+@web.middleware
+async def own_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what another web page made a browser send, at every door: bots and shops send no Origin."""
     origin = request.headers.get("Origin")
     if origin is not None and origin != f"http://{request.host}":
         raise web.HTTPForbidden(text="Requests from other web pages are refused.")
+    return await handler(request)
+
+
+def check_address(request: web.Request) -> None:
+    """Refuse a foreign Host, which a foreign name that points at this machine would send."""
+    port = port_of(request)
+    if request.host not in {f"127.0.0.1:{port}", f"localhost:{port}"}:
+        raise web.HTTPForbidden(text=f"This sandbox answers at http://127.0.0.1:{port}/ only.")
 
 
 def has_token(request: web.Request) -> bool:

@@ -36,6 +36,15 @@ async def test_control_needs_the_token_and_the_right_host_and_origin(
             assert response.status == status
 
 
+async def test_no_door_opens_to_another_web_page(sandbox: Sandbox) -> None:
+    token = sandbox.world.credentials.bot_token
+    for path in (f"/bot{token}/getMe", "/v2/invoice/create", "/pay/NOSUCHID", "/"):
+        async with sandbox.client.post(
+            f"{sandbox.url}{path}", headers={"Origin": "http://evil.example"}
+        ) as answer:
+            assert answer.status == 403
+
+
 async def test_the_page_hands_out_its_token_only_to_whoever_has_it(sandbox: Sandbox) -> None:
     async with sandbox.client.get(sandbox.url) as response:
         assert response.status == 401
