@@ -169,7 +169,10 @@ def _history_entry(say: Say, price_list: PriceList, payment: Payment) -> str:
             price=say.money(payment.amount, payment.currency),
             state=state_words(say, payment),
         ),
-        say("history-receipt", number=payment.receipt_number) if payment.status is Status.PAID else "",
+        say(
+            "history-receipt" if payment.status is Status.PAID else "history-number",
+            number=payment.receipt_number,
+        ),
     )
 
 
@@ -217,8 +220,10 @@ def after_check(say: Say, payment: Payment, *, answered: bool) -> str:
     match payment.status:
         case _ if payment.review:
             return say("check-review")
-        case Status.PAID | Status.REFUNDED:
+        case Status.PAID:
             return say("check-paid", number=payment.receipt_number)
+        case Status.REFUNDED:
+            return say("order-refunded")
         case Status.PARTIAL:
             return partial_words(say, payment, "check-missing", "order-partial-unknown")
         case Status.PENDING | Status.CREATING:

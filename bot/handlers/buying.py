@@ -136,5 +136,7 @@ async def cancel(press: Press, callback_data: Cancel, shop: Shop, person: Person
         shop.db, shop.cryptocloud, callback_data.payment, owner=person.telegram_id
     )
     shop.bells.checker.set()
-    if payment.status in {Status.PENDING, Status.PARTIAL, Status.PAID}:
+    if payment.status in {Status.PENDING, Status.PARTIAL}:
         await press.say_below(say("cancel-too-late"))
+    elif payment.status is not Status.CANCELED:
+        await press.say_below(screens.after_check(say, payment, answered=True))

@@ -74,7 +74,7 @@ order-expired = This invoice has expired. If you have sent money all the same, i
 order-ended-in-part = This invoice ended before it was paid in full. { $received } has arrived: please write to support, see /paysupport.
 order-canceled = Canceled. Nothing is owed.
 order-failed = The invoice could not be made. Nothing was charged.
-order-refunded = Refunded.
+order-refunded = This order was refunded.
 
 # "I have paid"
 toast-looking = Looking…
@@ -112,6 +112,7 @@ status-open-order-partial = Partly paid invoice: { $tier } · { $length }, the r
 history-title = <b>Your payments</b>
 history-line = { $date } · { $tier } · { $length } · { $price } · <b>{ $state }</b>
 history-receipt = receipt <code>{ $number }</code>
+history-number = order <code>{ $number }</code>
 history-empty = No payments yet.
 history-page-empty = Nothing further here.
 state-creating = being made
@@ -140,11 +141,11 @@ support-none = Support is not set up here yet. Please write to whoever gave you 
 paysupport = <b>Help with a payment</b>
     Paid but nothing happened? Confirmations take 1–10 minutes, Bitcoin up to an hour; we keep looking for at least a week after an invoice has ended, also for late payments.
     Paid too little? The same link takes the rest while the invoice is open.
-    If it still does not work out, write to { $contact } and name the receipt number from /history.
+    If it still does not work out, write to { $contact } and name the number of the order from /history.
 paysupport-none = <b>Help with a payment</b>
     Paid but nothing happened? Confirmations take 1–10 minutes, Bitcoin up to an hour; we keep looking for at least a week after an invoice has ended, also for late payments.
     Paid too little? The same link takes the rest while the invoice is open.
-    If it still does not work out, write to whoever gave you this bot and name the receipt number from /history.
+    If it still does not work out, write to whoever gave you this bot and name the number of the order from /history.
 terms = Our terms: { $url }
 terms-none = <b>Terms in short</b>
     A subscription begins with the confirmed payment and lasts for the period you chose. Paying again adds to the end. It does not renew by itself. Crypto payments cannot be reversed; for refunds see /paysupport.
