@@ -107,7 +107,7 @@ def notice(say: Say, price_list: PriceList, claimed: Claimed) -> Screen:
                     "partial-arrived",
                     tier=said.tier,
                     length=said.length,
-                    received=coins(Decimal(said["received"] or 0), said["coin"]),
+                    received=said.received,
                     missing=coins(Decimal(said["missing"]), said["coin"]),
                 )
             )
@@ -119,7 +119,7 @@ def notice(say: Say, price_list: PriceList, claimed: Claimed) -> Screen:
                     "partial-ended",
                     tier=said.tier,
                     length=said.length,
-                    received=coins(Decimal(said["received"] or 0), said["coin"]),
+                    received=said.received,
                     number=said["number"],
                 )
             )
@@ -180,7 +180,7 @@ def _alert(say: Say, said: "_Said") -> str:
                 number=said["number"],
                 price=said.price,
                 user=said["user"],
-                received=coins(Decimal(said["received"] or 0), said["coin"]),
+                received=said.received,
             )
         case Alert.UNKNOWN_STATUS:
             return say("alert-unknown-status", status=said["status"])
@@ -231,6 +231,11 @@ class _Said:
     @property
     def price(self) -> str:
         return self._say.money(Decimal(self["amount"] or 0), self["currency"] or "USD")
+
+    @property
+    def received(self) -> str:
+        arrived = Decimal(self["received"] or 0)
+        return coins(arrived, self["coin"]) if arrived else self._say.plain("received-part")
 
     @property
     def until(self) -> str:

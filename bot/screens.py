@@ -244,7 +244,7 @@ def partial_words(say: Say, payment: Payment, known: str, unknown: str) -> str:
 def coins(amount: Decimal, coin: str) -> str:
     """Write an amount of a coin, such as `49.5 USDT (TRC20)`."""
     name, _, network = coin.partition("_")
-    return f"{amount.normalize():f} {name}" + (f" ({network})" if network else "")
+    return f"{amount.normalize():f} {name}".rstrip() + (f" ({network})" if network else "")
 
 
 def lines(*parts: str) -> str:
