@@ -94,8 +94,9 @@ async def _deliver(bot: Bot, shop: Shop, one: Claimed) -> None:
         return
     async with shop.db.begin() as session:
         payment = await payments.find(session, UUID(one.payload["payment"]))
+        shown_in = await payments.message_to_edit(session, payment)
     screen = order_message(say, shop.price_list, payment)
-    if payment.message_id is not None and await _rewrite(bot, one.user_id, payment.message_id, screen):
+    if shown_in is not None and await _rewrite(bot, one.user_id, shown_in, screen):
         return
     message_id = await _write(bot, one.user_id, screen)
     async with shop.db.begin() as session:

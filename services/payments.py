@@ -296,6 +296,21 @@ async def show_in(session: Session, payment_id: UUID, message_id: int) -> None:
     )
 
 
+async def message_to_edit(session: Session, payment: Payment) -> int | None:
+    """Tell which message shows this order; None also where that message shows a newer order by now."""
+    message_id: int | None = await session.scalar(
+        text("""
+            SELECT p.message_id FROM payments p
+             WHERE p.id = :id
+               AND NOT EXISTS (SELECT FROM payments newer
+                                WHERE newer.user_id = p.user_id AND newer.message_id = p.message_id
+                                  AND newer.created_at > p.created_at)
+        """),
+        {"id": payment.id},
+    )
+    return message_id
+
+
 async def stop_watching(session: Session, payment_id: UUID) -> None:
     """Ask CryptoCloud no more about a payment, until a hint comes."""
     await session.execute(text("UPDATE payments SET next_check_at = NULL WHERE id = :id"), {"id": payment_id})
