@@ -45,37 +45,45 @@ class PrivateChats(BaseMiddleware):
 
 
 class Throttle(BaseMiddleware):
-    """Lets a person act in short bursts; what is faster is answered once and dropped.
+    """Lets a person act in short bursts; what is faster is dropped: each press with a word, messages with one.
 
     It lives in memory: it protects this process, and nothing that matters depends on it.
     """
 
-    def __init__(self, *, burst: int = 30, a_second: float = 3.0) -> None:
+    def __init__(self, *, burst: int = 20, a_second: float = 2.0) -> None:
         self._burst, self._rate = burst, a_second
         self._buckets: dict[int, tuple[float, float]] = {}
+        self._told: set[int] = set()
         self._swept = 0.0
 
     async def __call__(self, handler: Handler, event: TelegramObject, data: dict[str, Any]) -> Any:
         person: Person = data["person"]
-        left = self._take(person.telegram_id, time.monotonic())
-        if left >= 0 or (isinstance(event, Update) and event.my_chat_member is not None):
+        if not isinstance(event, Update) or event.my_chat_member is not None:
+            return await handler(event, data)
+        if self._may_act(person.telegram_id, time.monotonic()):
+            self._told.discard(person.telegram_id)
             return await handler(event, data)
         shop: Shop = data["shop"]
-        if isinstance(event, Update) and event.callback_query is not None:
-            words = shop.texts.speak(person.language).plain("too-fast")
+        words = shop.texts.speak(person.language).plain("too-fast")
+        if event.callback_query is not None:
             await Press(event.callback_query, data["bot"]).toast(words)
+        elif event.message is not None and person.telegram_id not in self._told:
+            self._told.add(person.telegram_id)
+            with contextlib.suppress(*FAILURES):
+                await event.message.answer(words)
         _log.info("an update was dropped: too fast", user=person.telegram_id)
         return None
 
-    def _take(self, user: int, now: float) -> float:
+    def _may_act(self, user: int, now: float) -> bool:
         if now - self._swept > 60:
             self._swept = now
             full = self._burst / self._rate
             self._buckets = {who: seen for who, seen in self._buckets.items() if now - seen[1] < full}
+            self._told &= self._buckets.keys()
         left, seen = self._buckets.get(user, (float(self._burst), now))
         left = min(float(self._burst), left + (now - seen) * self._rate) - 1
         self._buckets[user] = (max(left, -1.0), now)
-        return left
+        return left >= 0
 
 
 class MeetPerson(BaseMiddleware):

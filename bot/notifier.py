@@ -31,7 +31,7 @@ from services.notifications import Alert, Claimed, Kind, to_admins
 AT_ONCE = 20
 LONGEST_SEND = 10.0  # seconds
 LONGEST_TEXT = 4096  # https://core.telegram.org/bots/api#sendmessage
-PAUSE_WHEN_REFUSED = 30.0
+PAUSE_WHEN_REFUSED = 10.0  # seconds
 GIVE_UP_AFTER = 8  # tries of a message that Telegram cannot read; never of a receipt
 
 _log = structlog.get_logger(__name__)

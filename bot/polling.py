@@ -64,7 +64,7 @@ class Polling:
             except (TelegramUnauthorizedError, TelegramNotFound):
                 self._vitals.telegram = "the bot token is refused"
                 _log.error("Telegram refuses the bot token; is it revoked?")
-                pause = 30.0
+                pause = 10.0
             except TelegramConflictError as error:
                 self._vitals.telegram = "somebody else fetches this bot's updates"
                 _log.error("another process fetches updates, or a webhook is set", error=error.message)
