@@ -33,7 +33,6 @@ RESULTS: Final = {
 }
 
 _QUEUE = web.AppKey("queue", asyncio.Semaphore)
-
 _REFUSALS = web.AppKey("refused_postbacks", Refusals)
 
 

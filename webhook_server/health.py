@@ -4,7 +4,6 @@ import asyncio
 import hmac
 import ipaddress
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,18 +37,17 @@ class DatabaseState:
 class DatabaseWatch:
     """Asks the database how it is, one question at a time and at most once a second, whoever polls."""
 
-    def __init__(self, db: Database, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
-        self._clock = clock
         self._question: asyncio.Task[DatabaseState] | None = None
         self._asked_at = float("-inf")
 
     async def look(self) -> DatabaseState:
         """Tell the database's state, at most a second old, within two seconds."""
         question = self._question
-        if question is None or (question.done() and self._clock() - self._asked_at >= FRESH_SECONDS):
+        if question is None or (question.done() and time.monotonic() - self._asked_at >= FRESH_SECONDS):
             question = self._question = asyncio.create_task(self._ask())
-            self._asked_at = self._clock()
+            self._asked_at = time.monotonic()
         # A question that hangs is left to its own limits: the next to poll waits for that same one.
         await asyncio.wait({question}, timeout=DATABASE_PATIENCE_SECONDS)
         if not question.done():
