@@ -44,7 +44,12 @@ class Settings(BaseSettings):
     """Everything an operator can set; names and meanings are those of `.env.example`."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", hide_input_in_errors=True, frozen=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,  # NAME= means the default, as in a compose file that passes what is not set
+        extra="ignore",
+        hide_input_in_errors=True,
+        frozen=True,
     )
 
     bot_token: SecretStr
