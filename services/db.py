@@ -59,12 +59,21 @@ def database_url(address: str) -> URL:
     if places and not ports:  # the host in the query, its port where a host would stand
         ports = [port for port in [_port_of(hosts)] if port]
     if not places:
-        places = [unquote(place) for place in hosts.split(",") if place]
-    if len(ports) == len(places) and not any(place.startswith("/") for place in places):
-        places = [f"{place}:{port}" for place, port in zip(places, ports, strict=True)]
-    for place in places:
-        if not place.startswith("/") and _port_of(place) and not _port_of(place).isdigit():
-            raise SettingsError("DATABASE_URL names a port that is not a number")
+        places = [unquote(place).rstrip(":") for place in hosts.split(",") if place]
+    sockets = any(place.startswith("/") for place in places)
+    if len(ports) == 1 and places:
+        ports *= len(places)  # one port counts for every host
+    if places and ports and len(ports) != len(places):
+        raise SettingsError("DATABASE_URL must name one port, or as many ports as hosts")
+    if ports and not sockets:
+        places = [f"{_host_of(place)}:{port}" for place, port in zip(places, ports, strict=True)]
+    if not all(_is_port(port) for port in (*ports, *map(_port_of, () if sockets else places)) if port):
+        raise SettingsError(
+            "DATABASE_URL names a port that is no number from 1 to 65535 "
+            "(in a password, / is written %2F, # is %23 and ? is %3F)"
+        )
+    if len(places) > 1 and any("[" in place for place in places):
+        raise SettingsError("DATABASE_URL cannot name an IPv6 address among several hosts: give it a name")
     database = unquote(parts.path.lstrip("/"))
     if not database:
         raise SettingsError("DATABASE_URL names no database: add /name after the host")
@@ -73,12 +82,14 @@ def database_url(address: str) -> URL:
     port: int | None = None
     if len(places) > 1:
         options["host"] = tuple(place if _port_of(place) else f"{place}:5432" for place in places)
-    elif places and places[0].startswith("/"):
+    elif sockets:
         options["host"] = places[0]
         port = int(ports[0]) if ports else None
     elif places:
         port = int(_port_of(places[0])) if _port_of(places[0]) else None
-        host = places[0].removesuffix(f":{port}").strip("[]")
+        host = _host_of(places[0]).strip("[]")
+    elif ports:
+        port = int(ports[0])
     return URL.create(
         "postgresql+asyncpg",
         username=unquote(user) or None,
@@ -88,6 +99,14 @@ def database_url(address: str) -> URL:
         database=database,
         query=options,
     )
+
+
+def _host_of(place: str) -> str:
+    return place.removesuffix(f":{_port_of(place)}")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 65_536
 
 
 def _port_of(place: str) -> str:

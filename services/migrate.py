@@ -1,5 +1,6 @@
 """The schema's versions: brings a database up to date under a lock, and says what differs from `models`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,7 +33,9 @@ async def nobody_else(db: Database) -> AsyncIterator[Session]:
     async with db.begin() as session:
         for unlimited in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
             await session.execute(text(f"SET LOCAL {unlimited} = 0"))
-        await session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
+        asking = text("SELECT pg_try_advisory_xact_lock(:lock)")
+        while not await session.scalar(asking, {"lock": _ADVISORY_LOCK}):
+            await asyncio.sleep(0.1)  # asked again and again, because the driver ends a call that waits long
         yield session
 
 

@@ -14,7 +14,6 @@ from typing import Final
 
 import structlog
 from sqlalchemy import URL, text
-from sqlalchemy.exc import DBAPIError
 
 from services.config import Settings
 from services.db import Database, database_url
@@ -96,16 +95,17 @@ async def _wait_for(db: Database, url: URL, patience: float) -> None:
                 await session.execute(text("SELECT 1"))
                 return
         except DatabaseUnavailable as error:
-            cause = error.__cause__ or error
+            cause = _root(error)
             if isinstance(cause, ValueError):  # how the driver complains about its options
                 raise SettingsError(f"DATABASE_URL has an option that cannot be used: {cause}") from None
             why = _why(cause)
         except (TypeError, ValueError) as error:
             raise SettingsError(f"DATABASE_URL has an option that cannot be used: {error}") from None
         except Exception as error:
-            if not str(_sqlstate(error)).startswith(_HOPELESS):
+            cause = _root(error)
+            if not str(getattr(cause, "sqlstate", None)).startswith(_HOPELESS):
                 raise
-            raise SettingsError(f"the database at {place(url)} refuses us: {_why(error)}") from None
+            raise SettingsError(f"the database at {place(url)} refuses us: {_why(cause)}") from None
         if time.monotonic() >= deadline:
             raise SettingsError(
                 f"the database at {place(url)} cannot be reached for {patience:g} s: {why} "
@@ -125,8 +125,11 @@ def place(url: URL) -> str:
     return hosts if hosts.startswith("/") else f"{hosts}:{url.port or 5432}"
 
 
-def _sqlstate(error: BaseException) -> object:
-    return getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None)
+def _root(error: BaseException) -> BaseException:
+    """Find the driver's own words under those of the layers above it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _why(error: BaseException) -> str:
@@ -134,5 +137,4 @@ def _why(error: BaseException) -> str:
         return "no answer"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return (str(cause).splitlines() or [type(cause).__name__])[0]
+    return (str(error).splitlines() or [type(error).__name__])[0]
