@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -17,6 +18,16 @@ from sandbox.world import World
 PATIENCE_ON_TERM = 10.0
 KEPT_LINES = 400
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+
+def _end_with_the_sandbox() -> None:
+    """Have the kernel stop the bot when the sandbox is killed, so that it does not keep the port. Linux only."""
+    if _LIBC is not None:
+        _LIBC.prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGTERM, 0, 0, 0)
 
 
 class Child:
@@ -74,6 +85,7 @@ class Child:
             stderr=asyncio.subprocess.STDOUT,
             limit=1 << 20,
             start_new_session=True,
+            preexec_fn=_end_with_the_sandbox,
         )
         self._move("starting")
         self._watch = asyncio.create_task(self._watch_over(self._process, self._world.updates.polls))

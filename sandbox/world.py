@@ -211,7 +211,13 @@ class World:
 
     def write_down(self, journal: deque[Json], **entry: Any) -> Json:
         """Append to one of the journals and return the entry, so that its outcome can be added."""
-        line: Json = {"id": next(self._journal_ids), "at": time.time(), **entry}
+        line: Json = {
+            "id": next(self._journal_ids),
+            "at": time.time(),
+            "status": None,
+            "answer": None,
+            **entry,
+        }
         journal.append(line)
         return line
 

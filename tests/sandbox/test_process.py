@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from sandbox.__main__ import BOT_TOKEN, data_folder, main
+from tests.sandbox.conftest import eventually
 
 PROJECT = Path(__file__).resolve().parents[2]
 LAUNCHER = """
@@ -88,6 +89,11 @@ async def running(folder: Path, *arguments: str, **environment: str) -> AsyncIte
     assert process.returncode == 0
 
 
+def is_free(port: int) -> bool:
+    with socket.socket() as visitor:
+        return visitor.connect_ex(("127.0.0.1", port)) != 0
+
+
 def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -147,6 +153,16 @@ async def test_the_sandbox_lives_on_when_the_bot_dies(tmp_path: Path) -> None:
             while (await process())["state"] != "dead":  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.05)
         assert (await process())["exit_code"] == -signal.SIGKILL
+
+
+async def test_a_killed_sandbox_leaves_no_bot_behind(tmp_path: Path) -> None:
+    process = await launch(tmp_path, "--port", "0", "--data", str(tmp_path / "data"))
+    assert process.stdout is not None
+    assert (await asyncio.wait_for(process.stdout.readline(), 20)).startswith(b"ready ")
+    port = int(json.loads((tmp_path / "data" / "environment.json").read_text())["HTTP_PORT"])
+    process.kill()
+    await process.communicate()
+    await eventually(lambda: is_free(port))
 
 
 async def test_chats_are_kept_between_runs_and_fresh_begins_anew(tmp_path: Path) -> None:
