@@ -5,18 +5,21 @@ is put aside at once; an outage of the database costs an update nothing.
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from typing import Any
 
 import structlog
 from aiogram import Bot, Dispatcher
 from aiogram.exceptions import TelegramForbiddenError, TelegramRetryAfter
-from aiogram.types import Update
+from aiogram.types import Update, User
 from pydantic import ValidationError
 
 from bot.shop import Shop
+from bot.telegram import FAILURES
 from services import updates, users
-from services.errors import DatabaseUnavailable
+from services.errors import DatabaseUnavailable, ShopError
+from services.users import Person
 
 LONGEST_HANDLING = 10.0  # seconds
 REMEMBERED = 10_000
@@ -69,7 +72,7 @@ class UpdateDesk:
         except DatabaseUnavailable:
             raise
         except TelegramForbiddenError:
-            await self._lose_sender(raw)
+            await self._lose_sender(update)
         except TelegramRetryAfter as error:
             # Whatever was to be done is done; only the answer has to wait, and the person asks again.
             _log.warning("Telegram lets us answer later", update=update.update_id, seconds=error.retry_after)
@@ -77,6 +80,7 @@ class UpdateDesk:
             _log.exception("an update failed", update=update.update_id, tries=tries)
             if not await self._count(update.update_id, raw, error):
                 raise NotHandledError(f"update {update.update_id} failed") from error
+            await self._apologise(update)
 
     async def _count(
         self, update_id: int, raw: dict[str, Any], error: Exception, *, hopeless: bool = False
@@ -88,15 +92,27 @@ class UpdateDesk:
             self._shop.db, self._shop.settings, update_id, raw, said, hopeless=hopeless
         )
 
-    async def _lose_sender(self, raw: dict[str, Any]) -> None:
-        for kind in ("message", "callback_query"):
-            sender = (raw.get(kind) or {}).get("from") or {}
-            if isinstance(sender.get("id"), int):
-                async with self._shop.db.begin() as session:
-                    await users.lose(session, sender["id"])
+    async def _lose_sender(self, update: Update) -> None:
+        if (sender := _sender(update)) is not None:
+            async with self._shop.db.begin() as session:
+                await users.lose(session, sender.id)
+
+    async def _apologise(self, update: Update) -> None:
+        """Tell whoever wrote or pressed that nothing came of it, so that nobody waits for ever."""
+        if (sender := _sender(update)) is not None:
+            person = Person(sender.id, language_code=sender.language_code)
+            with contextlib.suppress(*FAILURES):
+                words = self._shop.texts.speak(person.language)(ShopError.text_key)
+                await self._bot.send_message(sender.id, words)
 
     def _remember(self, update_id: int) -> None:
         self._tries.pop(update_id, None)
         self._done[update_id] = None
         while len(self._done) > REMEMBERED:
             self._done.popitem(last=False)
+
+
+def _sender(update: Update) -> User | None:
+    """Find who wrote or pressed."""
+    event = update.message or update.callback_query
+    return event.from_user if event is not None else None
