@@ -37,7 +37,9 @@ if sys.platform != "win32":
 
 __all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "postgres_program", "start_embedded_postgres"]
 
-LONGEST_SOCKET_FOLDER = 103 - len("/.s.PGSQL.5432")  # sun_path holds 107 bytes on Linux, 103 on macOS
+LONGEST_DATA_PATH = 103 - len(
+    "/socket-12345678/.s.PGSQL.5432"
+)  # sun_path holds 107 bytes on Linux, 103 on macOS
 NOBODYS_PID = 2**31 - 1  # above every system's limit: no process ever has it
 STOP_SECONDS = 8
 
@@ -94,6 +96,7 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, place: _Place, programs: Path, *, fsync: bool) -> None:
+        self.url = ""
         self.data = place.folder / "cluster"
         self.notice = place.notice
         self.programs = programs
@@ -109,11 +112,6 @@ class EmbeddedPostgres:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-    @property
-    def url(self) -> str:
-        """The address for SQLAlchemy; it names the port, because PGPORT would change it."""
-        return f"postgresql+asyncpg://subgate@/subgate?host={self._socket_folder()}&port=5432"
 
     def stop(self) -> None:
         """Give this share back; the last holder stops the server. A second call does nothing."""
@@ -134,6 +132,8 @@ class EmbeddedPostgres:
             try:
                 self._bring_up(patience)
                 self._create_database()
+                # The port is named, because PGPORT would change it.
+                self.url = f"postgresql+asyncpg://subgate@/subgate?host={self._socket_folder()}&port=5432"
             except _StillStartingError:
                 self._let_go()
                 raise
@@ -244,8 +244,8 @@ class EmbeddedPostgres:
         It is dead, because we hold `server.lock`. Its socket goes; postmaster.pid stays with a pid that nobody
         has, because by the shared memory named there PostgreSQL finds processes that outlived their server.
         """
-        for name in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
-            (socket_folder / name).unlink(missing_ok=True)
+        for stale in socket_folder.glob(".s.PGSQL.*"):
+            stale.unlink(missing_ok=True)
         pid_file = self.data / "postmaster.pid"
         with suppress(FileNotFoundError, ValueError):
             _, *rest = pid_file.read_bytes().splitlines(keepends=True)
@@ -253,7 +253,7 @@ class EmbeddedPostgres:
 
     def _answers(self) -> bool:
         """Ask the server itself whether it is ready."""
-        return self._psql("select 1").returncode == 0
+        return self._socket_folder() is not None and self._psql("select 1").returncode == 0
 
     def _create_database(self) -> None:
         if self._psql("select 1 from pg_database where datname = 'subgate'").stdout.strip() == b"1":
@@ -360,29 +360,34 @@ class EmbeddedPostgres:
         if self._account.is_another:
             os.chown(path, self._account.uid, self._account.gid, follow_symlinks=False)
 
-    def _socket_folder(self) -> Path:
+    def _socket_folder(self) -> Path | None:
         """Read where the socket is; a record that was copied here with somebody else's data does not count."""
         try:
             cluster, folder = (self._folder / "socket-folder").read_text().split("\n", 1)
-            return Path(folder) if cluster == self._cluster_identity() else self.data
+            return Path(folder) if cluster == self._cluster_identity() else None
         except (FileNotFoundError, ValueError):
-            return self.data
+            return None
 
     def _choose_socket_folder(self) -> Path:
-        """Take the data folder, or a private one elsewhere if its path is too long or has odd characters."""
-        if len(str(self.data)) <= LONGEST_SOCKET_FOLDER and re.fullmatch(r"[A-Za-z0-9_/.-]+", str(self.data)):
-            self._forget_socket_folder()
-            return self.data
+        """Make a folder for the socket, or take the one that a killed server has left, so that its address stays.
+
+        Its name is its own, because a server whose folder was deleted removes its socket by name, a minute late.
+        It stands in the data folder, and elsewhere if that path is too long for a socket or has odd characters.
+        """
         folder = self._socket_folder()
-        if folder == self.data or not self._is_private(folder):
-            folder = Path(tempfile.mkdtemp(prefix="subgate-", dir="/tmp"))
+        if folder is None or not self._is_private(folder):
+            fits = len(str(self.data)) <= LONGEST_DATA_PATH
+            if fits and re.fullmatch(r"[A-Za-z0-9_/.-]+", str(self.data)):
+                folder = Path(tempfile.mkdtemp(prefix="socket-", dir=self.data))
+            else:
+                folder = Path(tempfile.mkdtemp(prefix="subgate-", dir="/tmp"))
             self._give(folder)
             self._write(self._folder / "socket-folder", f"{self._cluster_identity()}\n{folder}".encode())
         return folder
 
     def _forget_socket_folder(self) -> None:
         folder = self._socket_folder()
-        if folder != self.data and self._is_private(folder):
+        if folder is not None and self._is_private(folder):
             with suppress(OSError):
                 folder.rmdir()
         (self._folder / "socket-folder").unlink(missing_ok=True)
@@ -408,7 +413,7 @@ def _choose_place(data_dir: Path) -> _Place:
     data_dir = data_dir.expanduser().resolve()
     data_dir.mkdir(parents=True, exist_ok=True)
     inside = data_dir / "postgres"
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", str(data_dir))[-40:].strip("-")
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", str(data_dir))[-32:].strip("-")
     outside = ROOTS_FOLDER / f"{slug}-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:8]}"
     if os.geteuid() != 0:
         if inside.is_symlink() or (outside.exists() and not inside.exists()):

@@ -152,8 +152,7 @@ class Ground:
             shutil.rmtree(record.read_text().splitlines()[-1], ignore_errors=True)
         for version in self.home.glob("**/postgres/cluster/PG_VERSION"):
             if not self._shelf.exists():
-                with suppress(FileNotFoundError):
-                    (version.parents[1] / "socket-folder").unlink()
+                (version.parents[1] / "socket-folder").unlink(missing_ok=True)
                 version.parents[1].rename(self._shelf)
         shutil.rmtree(self.home)
 
@@ -220,6 +219,20 @@ def test_a_server_without_holders_is_taken_over(used: Ground) -> None:
     assert heir.ask("select pg_postmaster_start_time()") == since
     heir.stop()
     assert not heir.answers()
+
+
+def test_a_new_cluster_is_safe_from_the_server_whose_folder_was_deleted(used: Ground) -> None:
+    killed = used.start()
+    old_server = killed.server_pid()
+    killed.kill()
+    shutil.rmtree(used.data_dir)
+    holder = used.start()
+    os.kill(old_server, signal.SIGQUIT)  # as it does itself after a while
+    with suppress(ProcessLookupError):
+        while True:
+            os.kill(old_server, 0)
+            time.sleep(0.01)
+    assert holder.answers()
 
 
 def test_a_killed_server_comes_back_with_its_data(used: Ground) -> None:
