@@ -34,8 +34,9 @@ async def nobody_else(db: Database) -> AsyncIterator[Session]:
         for unlimited in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
             await session.execute(text(f"SET LOCAL {unlimited} = 0"))
         asking = text("SELECT pg_try_advisory_xact_lock(:lock)")
-        while not await session.scalar(asking, {"lock": _ADVISORY_LOCK}):
-            await asyncio.sleep(0.1)  # asked again and again, because the driver ends a call that waits long
+        # Asked again and again, because the driver ends a call that waits long.
+        while not await session.scalar(asking, {"lock": _ADVISORY_LOCK}):  # noqa: ASYNC110 - held elsewhere
+            await asyncio.sleep(0.1)
         yield session
 
 
