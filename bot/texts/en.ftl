@@ -3,7 +3,6 @@
 language-name = English
 
 # Commands, as the menu shows them
-command-start = Start
 command-plans = Tiers and prices
 command-status = My subscription
 command-history = My payments
@@ -54,7 +53,7 @@ order-price = Price: <b>{ $price }</b>
 order-saving = You save { $saving }
 order-until = Active until { $until }
 order-extends = Extends your subscription until { $until }
-order-how = You pay in crypto on CryptoCloud's page, in the coin you like.
+order-how = You pay in crypto on CryptoCloud's page, in the coin of your choice.
 button-pay = Pay { $price }
 button-pay-rest = Pay the rest
 button-check = I have paid
@@ -64,15 +63,15 @@ button-retry = Try again
 toast-making-invoice = Making your invoice…
 order-creating = Making your invoice… one moment.
 order-pending = Your invoice is ready. Please pay it before { $until }.
-order-pending-note = We write as soon as the payment arrives: usually 1–10 minutes, Bitcoin up to an hour. You may close this chat.
+order-pending-note = We'll write as soon as the payment arrives: usually within 1–10 minutes, Bitcoin up to an hour. You may close this chat.
 order-partial = { $received } has arrived. Still missing: <b>{ $missing }</b>.
 order-partial-unknown = A part of the payment has arrived. The page shows what is still missing.
 order-partial-note = The link is the same. Please pay the rest before { $until }.
-order-review = Your payment has reached us, and a person is looking at it. You need do nothing; we write to you.
+order-review = Your payment has reached us, and a person is looking at it. You need not do anything; we'll write to you.
 order-paid = ✅ Paid. Thank you!
-order-expired = This invoice has expired. If you have sent money all the same, it is not lost: we keep looking and write to you.
+order-expired = This invoice has expired. If you have sent money all the same, it is not lost: we keep looking and will write to you.
 order-ended-in-part = This invoice ended before it was paid in full. What arrived: { $received }. Please write to support: see /paysupport.
-order-canceled = Canceled. Nothing is owed.
+order-canceled = Canceled. You owe nothing.
 order-failed = The invoice could not be made. Nothing was charged.
 order-refunded = This order was refunded.
 
@@ -81,27 +80,27 @@ toast-looking = Looking…
 toast-canceling = Canceling…
 check-paid = This order is paid: receipt { $number }. See /status.
 check-missing = { $received } has arrived, still missing: <b>{ $missing }</b>. The link above is the same.
-check-not-yet = Not seen yet. It usually takes 1–10 minutes, Bitcoin up to an hour. We write by ourselves, you need not wait here.
-check-no-answer = The payment service does not answer right now. Your payment is safe: we keep asking and write to you.
-check-review = Your payment has reached us and a person is looking at it. We write to you.
-check-closed = This order is closed. If you have paid it, we see that and write to you.
-cancel-too-late = This order can no longer be canceled: a payment is on its way. We write to you.
+check-not-yet = Not seen yet. It usually takes 1–10 minutes, Bitcoin up to an hour. We'll write to you, no need to wait here.
+check-no-answer = The payment service does not answer right now. Your payment is safe: we keep asking and will write to you.
+check-review = Your payment has reached us, and a person is looking at it. We'll write to you.
+check-closed = This order is closed. If you have paid it all the same, we'll see that and write to you.
+cancel-too-late = This order can no longer be canceled: a payment is on its way. We'll write to you.
 
 # Messages by themselves
 receipt = ✅ <b>Thank you! Your { $tier } subscription is active</b> until { $until }.
 receipt-details = { $length } · { $price }
     Receipt <code>{ $number }</code>
-partial-arrived = { $received } has arrived for { $tier } · { $length }. Still missing: <b>{ $missing }</b>. Please pay it by the same link.
-partial-arrived-unknown = A part of your payment for { $tier } · { $length } has arrived. Please pay the rest by the same link.
+partial-arrived = { $received } has arrived for { $tier } · { $length }. Still missing: <b>{ $missing }</b>. Please pay it with the same link.
+partial-arrived-unknown = A part of your payment for { $tier } · { $length } has arrived. Please pay the rest with the same link.
 received-part = a part of the price
 partial-ended = Your invoice for { $tier } · { $length } ended before it was paid in full. What arrived: { $received }. Please write to support and name <code>{ $number }</code>: see /paysupport.
-review-opened = Your payment for { $tier } · { $length } has reached us. A person has to look at it first; you need do nothing. Number: <code>{ $number }</code>
+review-opened = Your payment for { $tier } · { $length } has reached us. A person has to look at it first; you need not do anything. Number: <code>{ $number }</code>
 review-closed = We looked at payment <code>{ $number }</code> and could not count it. Please write to support: see /paysupport.
 granted = 🎁 You were given <b>{ $tier }</b> for { $length }: it is active until { $until }.
 revoked = Your { $tier } subscription was ended by support. If this is a surprise: /support
 
 # /status
-status-free = You have <b>{ $tier }</b>.
+status-free = Your tier: <b>{ $tier }</b>.
 status-active = <b>{ $tier }</b> — active until { $until }.
 status-left = { $left } left
 status-ended = Your <b>{ $tier }</b> subscription ended on { $until }. You now have { $free }.
@@ -150,7 +149,7 @@ paysupport-none = <b>Help with a payment</b>
 terms = Our terms: { $url }
 terms-none = <b>Terms in short</b>
     A subscription begins with the confirmed payment and lasts for the period you chose. Paying again adds to the end. It does not renew by itself. Crypto payments cannot be reversed; for refunds see /paysupport.
-language-choose = Which language do you like?
+language-choose = Which language do you prefer?
 language-chosen = We speak English now.
 
 # Odd input
@@ -162,12 +161,12 @@ private-only = Please write to me in a private chat.
 
 # Errors for people
 error-unexpected = Something went wrong on our side. Please try again.
-error-database-away = We are back in a moment. What you pressed is kept: no need to press again.
+error-database-away = We'll be back in a moment. Nothing is lost: no need to press or write again.
 error-unknown-tier = This is not on sale any more. /plans shows what is.
 error-unknown-payment = This order is not known here. /history shows yours.
-error-another-tier = You have { $tier } until { $until }. Another tier can be bought after that; more time of { $tier } at any time.
+error-another-tier = You have { $tier } until { $until }. Another tier can be bought after that; this one can be extended at any time.
 error-invoice-in-progress = Your invoice is being made, one moment. If nothing comes within a minute, press Pay again.
-error-too-many-invoices = That were many invoices within an hour. Please use one of the open ones, or try again later.
+error-too-many-invoices = That is a lot of invoices for one hour. Please use one of the open ones, or try again later.
 error-sales-closed = Sales are closed for the moment. Nothing was charged; please try again later.
 error-provider-away = The payment service does not answer. Nothing was charged; please try again in a few minutes.
 error-not-reviewable = This payment waits for no decision.
@@ -189,7 +188,7 @@ sale = 💰 { $price } — { $tier } · { $length }
 alert-review = ⚠️ <b>A payment needs you.</b> { $price } from <code>{ $user }</code>: { $reason }. Nothing was granted.
     <code>python -m services payment accept { $number } --reason …</code> or <code>reject</code>
 alert-late = Payment <code>{ $number }</code> ({ $price }, customer <code>{ $user }</code>) was paid after it had expired or was canceled. It counts.
-alert-overpaid = Payment <code>{ $number }</code> ({ $price }, customer <code>{ $user }</code>) was overpaid{ $surplus }. It was granted once.
+alert-overpaid = Payment <code>{ $number }</code> ({ $price }, customer <code>{ $user }</code>) was overpaid{ $surplus }. The subscription was granted once.
 alert-overpaid-by = { " " }by { $amount }
 alert-partial-ended = ⚠️ Payment <code>{ $number }</code> ({ $price }, customer <code>{ $user }</code>) ended before it was paid in full. What arrived: { $received }. Nothing was granted; the customer was sent to support.
 alert-unknown-status = CryptoCloud uses a status that we do not know: { $status }. Such payments stay as they are. Is there a newer version of this bot?
@@ -203,4 +202,4 @@ alert-unclaimed = ⚠️ <b>Money for an order we do not know.</b> Invoice INV-{
     <code>python -m services payment adopt INV-{ $invoice } --user ID --tier TIER --period PERIOD</code>
 alert-dead-update = An update from Telegram could not be handled and was put aside (failed_updates { $update }): { $error }
 alert-webhook-changed = ⚠️ Somebody has pointed this bot's webhook elsewhere. If it was not you, get a new token from BotFather now.
-alert-undeliverable-text = A message could not be written as intended ({ $error }); it was put aside: { $about }
+alert-undeliverable-text = A message could not be sent ({ $error }) and was put aside: { $about }
