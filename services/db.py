@@ -65,7 +65,7 @@ def database_url(address: str) -> URL:
         ports *= len(places)  # one port counts for every host
     if places and ports and len(ports) != len(places):
         raise SettingsError("DATABASE_URL must name one port, or as many ports as hosts")
-    if ports and (len(places) > 1 or not sockets):
+    if places and ports and (len(places) > 1 or not sockets):
         places = [f"{_host_of(place)}:{port}" for place, port in zip(places, ports, strict=True)]
     if not all(_is_port(port) for port in (*ports, *map(_port_of, () if sockets else places)) if port):
         raise SettingsError(
