@@ -35,6 +35,7 @@ from services.open_database import is_made, open_database
 from services.tiers import read_tiers
 
 PATIENCE: Final = 8.0  # seconds for one question to a neighbour
+DATABASE_PATIENCE: Final = 3.0
 LARGEST_CLOCK_DIFFERENCE: Final = 5.0  # seconds
 LEAST_FREE_BYTES: Final = 1 << 30
 TOO_MANY_UPDATES: Final = 100
@@ -130,7 +131,7 @@ async def _database(settings: Settings) -> list[Finding]:
                 *found,
             ]
     try:
-        async with open_database(settings, patience=PATIENCE) as opened:
+        async with open_database(settings, patience=DATABASE_PATIENCE) as opened:
             return [*await _opened_database(opened.db), *found]
     except (SettingsError, DatabaseUnavailable) as error:
         return [_failure("database", str(error)), *found]
