@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from uuid import UUID
 import aiohttp
 from sqlalchemy import URL
 
-from sandbox import checkout, people
+from sandbox import checkout, people, postback
 from sandbox.app import Sandbox, running
 from sandbox.invoices import Invoice, PostbackSettings
 from sandbox.world import Message, Person, World
@@ -26,6 +26,7 @@ from tests.shop import rows
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADMIN = 900
 PATIENCE = 20.0
+LONGEST_START = 90.0  # seconds; several start at once on a busy machine
 LONGEST_LINE = 2**20  # a log line with a traceback in it
 
 
@@ -48,6 +49,13 @@ async def until(question: Callable[[], Any], *, within: float = PATIENCE, what: 
         if time.monotonic() > give_up:
             raise AssertionError(f"waited {within:g} s in vain for {what or 'it'}")
         await asyncio.sleep(0.03)
+
+
+async def at_once(*plays: Coroutine[Any, Any, Any]) -> None:
+    """Let several plays happen at the same time; when one fails, the others end."""
+    async with asyncio.TaskGroup() as together:
+        for play in plays:
+            together.create_task(play)
 
 
 @dataclass
@@ -157,7 +165,7 @@ class Stage:
             except aiohttp.ClientError:
                 return False
 
-        await until(asked, within=40, what="the bot to be ready")
+        await until(asked, within=LONGEST_START, what="the bot to be ready")
 
     def person(self, telegram_id: int, *, language: str = "en", name: str = "Ann") -> "Customer":
         """Let somebody with a Telegram account appear."""
@@ -167,6 +175,12 @@ class Stage:
     async def rows(self, query: str, **values: Any) -> list[dict[str, Any]]:
         """Ask the database through a fresh connection."""
         return await rows(self.db, query, **values)
+
+    async def postback(self, invoice: Invoice, **how: Any) -> dict[str, Any]:
+        """Let CryptoCloud send one postback now, whatever the invoice's state; `how` as for `pay`."""
+        settings = PostbackSettings(**({"mode": "once"} | how))
+        (sent,) = await postback.deliver(self.world, self.sandbox.client, invoice, settings)
+        return sent
 
     def calls(self, method: str) -> list[dict[str, Any]]:
         """What the bot has called at the Bot API."""
@@ -187,9 +201,7 @@ class Customer:
     @property
     def messages(self) -> list[Message]:
         """What stands in the chat from the bot, oldest first."""
-        return [
-            one for one in self.stage.world.messages(self.id) if one.from_bot and not one.deleted
-        ]
+        return [one for one in self.stage.world.messages(self.id) if one.from_bot and not one.deleted]
 
     def texts(self) -> list[str]:
         """The bot's texts, oldest first."""
