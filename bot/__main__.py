@@ -8,7 +8,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -23,7 +23,10 @@ from services.open_database import open_database
 from services.tiers import PriceList, read_tiers
 from services.vitals import OK, Vitals
 
-PATIENCE_AT_THE_END = 5.0  # seconds for what is under way, so that all is over within 10
+if TYPE_CHECKING:
+    from webhook_server.app import WebServer
+
+PATIENCE_AT_THE_END = 6.0  # seconds for what is under way, so that all is over within 10
 
 _log = structlog.get_logger("bot")
 
@@ -60,7 +63,7 @@ async def _run(settings: Settings, price_list: PriceList) -> int:
     await asyncio.wait({life, stop}, return_when=asyncio.FIRST_COMPLETED)
     if selling.is_set():
         # Enough for every part to end by itself; whoever still waits for the database is not waited for.
-        await asyncio.wait({life}, timeout=PATIENCE_AT_THE_END + 4.0)
+        await asyncio.wait({life}, timeout=PATIENCE_AT_THE_END + 3.0)
     life.cancel()
     stop.cancel()
     try:
@@ -127,20 +130,24 @@ async def _sell(db: Database, settings: Settings, price_list: PriceList, stoppin
             handle_update=desk.handle if settings.telegram_updates == "webhook" else None,
         )
         server = await serve(app, settings)
-        try:
-            work: list[Awaitable[Any]] = [
-                *Clockwork(bot, shop, stopping).workers(),
-                menu.publish(bot, shop),
-            ]
-            if settings.telegram_updates == "polling":
-                work.append(Polling(bot, desk, vitals).run(stopping))
-            _log.info("open for business", address=settings.public_url, updates=settings.telegram_updates)
-            return await _work(work, stopping)
-        finally:
-            await server.stop()
+        work: list[Awaitable[Any]] = [
+            *Clockwork(bot, shop, stopping).workers(),
+            menu.publish(bot, shop),
+            _close(server, stopping),
+        ]
+        if settings.telegram_updates == "polling":
+            work.append(Polling(bot, desk, vitals).run(stopping))
+        _log.info("open for business", address=settings.public_url, updates=settings.telegram_updates)
+        return await _work(work, stopping)
     finally:
         await bot.session.close()
         await cryptocloud.aclose()
+
+
+async def _close(server: "WebServer", stopping: asyncio.Event) -> None:
+    """Take no more requests once the process stops, and let those under way end."""
+    await stopping.wait()
+    await server.stop()
 
 
 async def _work(work: list[Awaitable[Any]], stopping: asyncio.Event) -> int:
