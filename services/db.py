@@ -32,7 +32,8 @@ _LIMITS: Final = {
     "jit": "off",
 }
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_AWAY_CLASSES: Final = ("08", "53", "57P", "58", "25006", "25P03")
+# The last two are our own limits: who waits in vain for a lock or a result may ask again like in an outage.
+_AWAY_CLASSES: Final = ("08", "53", "57P", "58", "25006", "25P03", "55P03", "57014")
 _CONFLICTS: Final = ("40P01", "40001")
 _SCHEMES: Final = ("postgresql+asyncpg", "postgresql", "postgres")
 
