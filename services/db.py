@@ -34,6 +34,7 @@ _LIMITS: Final = {
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 # The last two are our own limits: who waits in vain for a lock or a result may ask again like in an outage.
 _AWAY_CLASSES: Final = ("08", "53", "57P", "58", "25006", "25P03", "55P03", "57014")
+_DATA_CLASSES: Final = ("22", "23")
 _CONFLICTS: Final = ("40P01", "40001")
 _SCHEMES: Final = ("postgresql+asyncpg", "postgresql", "postgres")
 
@@ -175,6 +176,11 @@ def is_outage(error: BaseException) -> bool:
 def is_conflict(error: BaseException) -> bool:
     """Tell a deadlock or a serialization failure: the same transaction may be tried again."""
     return isinstance(error, DBAPIError) and _sqlstate(error) in _CONFLICTS
+
+
+def is_data_fault(error: BaseException) -> bool:
+    """Tell data that the database refuses, however often it is asked; the driver has one class for much else too."""
+    return isinstance(error, DBAPIError) and _sqlstate(error).startswith(_DATA_CLASSES)
 
 
 def _sqlstate(error: DBAPIError) -> str:
