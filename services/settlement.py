@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from services import audit, ledger, notifications, payments, subscriptions
 from services.config import Settings
 from services.cryptocloud import InvoiceFact, ProviderStatus
-from services.db import Database, Session, retry_conflicts
+from services.db import Database, Session, is_data_fault, retry_conflicts
 from services.errors import NotReviewable
 from services.failpoints import failpoint
 from services.fold import become_paid, fold, paid_so_far, still_missing
@@ -48,7 +48,9 @@ async def settle(db: Database, facts: Sequence[InvoiceFact], settings: Settings)
         return []
     try:
         settled = await retry_conflicts(lambda: _settle_together(db, facts, settings))
-    except (IntegrityError, DataError) as error:
+    except DBAPIError as error:
+        if not is_data_fault(error):
+            raise
         if len(facts) > 1:
             return [done for fact in facts for done in await settle(db, [fact], settings)]
         _log.exception("a payment could not be settled", invoice=facts[0].uuid)
