@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -193,7 +194,7 @@ async def test_a_paid_answer_without_amount_and_order_is_granted(db: Database, s
     ids=["order", "amount", "currency", "test mode"],
 )
 async def test_a_paid_invoice_that_does_not_fit_its_order_waits_for_a_person(
-    db: Database, settings: Settings, said: dict[str, object]
+    db: Database, settings: Settings, said: dict[str, Any]
 ) -> None:
     await customer(db)
     payment_id, uuid = await invoice(db)
@@ -253,6 +254,29 @@ async def test_one_payment_that_cannot_be_written_does_not_hold_back_the_others(
     assert (await payment(db, fine))["status"] == "paid"
     assert (await payment(db, broken))["status"] == "pending"
     assert [key for key in await keys(db, 900) if key.startswith("unsettled:")]
+
+
+async def test_a_value_that_does_not_fit_holds_back_only_its_own_payment(
+    db: Database, settings: Settings
+) -> None:
+    await customer(db)
+    broken, broken_uuid = await invoice(db)
+    fine, fine_uuid = await invoice(db)
+    async with db.begin() as session:
+        await session.exec_driver_sql(
+            "CREATE FUNCTION too_large() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" IF NEW.payment_id = '{broken}' THEN PERFORM 10000000000::int; END IF; RETURN NEW; END $$"
+        )
+        await session.exec_driver_sql(
+            "CREATE TRIGGER too_large BEFORE INSERT ON subscription_ledger"
+            " FOR EACH ROW EXECUTE FUNCTION too_large()"
+        )
+
+    await settle(db, [fact(broken_uuid), fact(fine_uuid)], settings)
+
+    assert (await payment(db, fine))["status"] == "paid"
+    assert (await payment(db, broken))["status"] == "pending"
+    assert f"unsettled:{broken_uuid}:900" in await keys(db, 900)
 
 
 async def test_periods_are_fixed_seconds(db: Database, settings: Settings) -> None:
