@@ -227,6 +227,10 @@ class Answer(StrEnum):
 # An open invoice is asked about every :check seconds in its first hour, then less and less up to 15 minutes until
 # it expires; after that ever more seldom. Only an answer later than a week after its end closes the watch.
 _RELEASE = text("""
+WITH held AS (
+    SELECT id FROM payments
+     WHERE id = ANY(CAST(:ids AS uuid[])) AND lease_token = :token ORDER BY id FOR NO KEY UPDATE
+)
 UPDATE payments p
    SET lease_token = NULL, lease_until = NULL,
        checked_at = CASE WHEN r.answer = 'answered' THEN now() ELSE p.checked_at END,
@@ -248,7 +252,8 @@ UPDATE payments p
                                        make_interval(secs => :check)
                                        + (now() - p.created_at - interval '1 hour') / 4) END)
        END
-  FROM unnest(CAST(:ids AS uuid[]), CAST(:wakes AS int[]), CAST(:answers AS text[])) AS r(id, wake, answer),
+  FROM held JOIN unnest(CAST(:ids AS uuid[]), CAST(:wakes AS int[]), CAST(:answers AS text[]))
+                 AS r(id, wake, answer) USING (id),
        LATERAL (SELECT coalesce(q.expires_at, q.created_at + interval '24 hours') AS end_of_invoice
                   FROM payments q WHERE q.id = r.id) AS e
  WHERE p.id = r.id AND p.lease_token = :token
