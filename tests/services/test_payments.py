@@ -145,6 +145,23 @@ async def test_who_lost_the_lease_changes_nothing(db: Database) -> None:
     assert after["checked_at"] is not None
 
 
+async def test_a_release_takes_its_rows_in_the_order_that_everybody_locks_in(db: Database) -> None:
+    await customer(db)
+    high, low = (UUID(f"{digit}0000000-0000-4000-8000-000000000000") for digit in "92")
+    for payment_id in (high, low):  # the table holds them the other way round
+        await invoice(db, id=payment_id)
+    token, due = await claim(db)
+
+    async with db.begin() as session:
+        await payments.lock(session, low)
+        releasing = asyncio.create_task(release(db, token, *((one, Answer.ANSWERED) for one in due)))
+        await asyncio.sleep(0.3)
+        await payments.lock(session, high)
+
+    assert await releasing == []
+    assert len(await rows(db, "SELECT 1 FROM payments WHERE lease_token IS NULL")) == 2
+
+
 SCHEDULE: list[tuple[str, str, tuple[float, float] | None]] = [
     # age of an invoice that lives a day, its status, seconds until the next check
     ("0 s", "pending", (CHECK, CHECK)),
