@@ -201,6 +201,6 @@ GROUPS = (
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("plays", GROUPS, ids=["at-the-door", "while-settling", "while-telling"])
 async def test_a_killed_process_loses_nothing(
-    more: NewStage, plays: tuple[Callable[[Stage], Awaitable[None]], ...]
+    more: NewStage, plays: tuple[Callable[[Stage], Coroutine[Any, Any, None]], ...]
 ) -> None:
     await at_once(*[play(await more()) for play in plays])
