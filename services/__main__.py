@@ -539,7 +539,8 @@ def _payment_json(one: Payment) -> dict[str, Any]:
 
 
 def _payment_text(one: Payment) -> str:
-    missing = still_missing(one)
+    received, missing = paid_so_far(one), still_missing(one)
+    coin = (one.provider or {}).get("coin", "")
     return fields(
         [
             ("payment", one.receipt_number),
@@ -549,7 +550,7 @@ def _payment_text(one: Payment) -> str:
             ("order", f"{one.tier}, {one.period} ({one.period_seconds // 86_400} days)"),
             ("price", f"{one.amount:f} {one.currency}"),
             ("invoice", f"INV-{one.invoice_uuid} {one.invoice_url or ''}" if one.invoice_uuid else None),
-            ("received", paid_so_far(one) or None),
+            ("received", f"{received:f} {coin}" if received else None),
             ("missing", f"{missing[0]:f} {missing[1]}" if missing and not one.paid_at else None),
             ("surplus", f"{one.surplus:f} USD" if one.surplus is not None else None),
             ("review", one.review_reason),

@@ -184,7 +184,7 @@ async def test_a_payment_is_shown_by_any_of_its_names_with_all_that_happened(
     assert f"receipt:{payment_id}" in [one["key"] for one in told["notifications"]]
     assert (by_number.code, by_number.err) == (0, "")
     lines = by_number.out.splitlines()
-    assert {"status    paid", "price     99.00 USD", "received  99.5"} <= set(lines[:12])
+    assert {"status    paid", "price     99.00 USD", "received  99.5 USDT_TRC20"} <= set(lines[:12])
     for title in ("history", "ledger", "postbacks", "notifications", "cryptocloud"):
         assert title in lines
     assert "\x1b" not in by_number.out
