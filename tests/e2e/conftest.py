@@ -41,9 +41,7 @@ async def more(template: URL, tmp_path: Path) -> AsyncIterator[Callable[..., Awa
             await administer(template, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
             folder = tmp_path / name
             folder.mkdir()
-            return await stages.enter_async_context(
-                stage(template.set(database=name), folder, **environment)
-            )
+            return await stages.enter_async_context(stage(template.set(database=name), folder, **environment))
 
         yield one_more
 

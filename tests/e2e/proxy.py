@@ -1,6 +1,7 @@
 """A wire that can break: TCP between the process and whoever it talks to, cut, held or robbed of one answer."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class Proxy:
     port: int = 0
     whole: bool = True
     lost_commits: int = 0
+    served: Counter[Address] = field(default_factory=Counter)
     _mark: bytes = b""
     _commits_to_lose: int = 0
     _answers: asyncio.Event = field(default_factory=asyncio.Event)
@@ -73,6 +75,7 @@ class Proxy:
         except OSError:
             answers.transport.abort()
             return
+        self.served[target] += 1
         wire = Wire(answers, questions)
         self._wires.add(wire)
         there = asyncio.create_task(self._ask(near, wire))
