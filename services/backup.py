@@ -250,7 +250,7 @@ def connection_environment(url: URL) -> dict[str, str]:
     elif url.port:
         ports = [str(url.port)]
     given: Mapping[str, object] = {
-        "PGHOST": ",".join(place.strip("[]") for place in places),
+        "PGHOST": ",".join(places),
         "PGPORT": ",".join(ports),
         "PGUSER": url.username,
         "PGPASSWORD": url.password,
