@@ -256,7 +256,7 @@ UPDATE payments p
                  AS r(id, wake, answer) USING (id),
        LATERAL (SELECT coalesce(q.expires_at, q.created_at + interval '24 hours') AS end_of_invoice
                   FROM payments q WHERE q.id = r.id) AS e
- WHERE p.id = r.id AND p.lease_token = :token
+ WHERE p.id = r.id
 RETURNING p.id, p.failures, r.answer
 """).bindparams(
     bindparam("ids", type_=ARRAY(Uuid)),
