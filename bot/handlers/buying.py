@@ -131,6 +131,8 @@ async def _wait_for_answer(shop: Shop, before: Payment) -> Payment:
 @router.callback_query(Cancel.filter())
 async def cancel(press: Press, callback_data: Cancel, shop: Shop, person: Person, say: Say) -> None:
     """Cancel an unpaid order."""
+    async with shop.db.begin() as session:
+        await payments.find(session, callback_data.payment, owner=person.telegram_id)
     await press.toast(say.plain("toast-canceling"))
     payment = await checkout.cancel(
         shop.db, shop.cryptocloud, callback_data.payment, owner=person.telegram_id
