@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services import grants, ledger
+from services import grants, ledger, subscriptions
 from services.config import Settings
 from services.db import Database
 from services.errors import UnknownPayment, UnknownTier
@@ -157,17 +157,26 @@ async def test_a_revoke_while_a_grant_commits_ends_in_one_of_the_two_orders(
         assert sorted(set(kinds) - {"revoke"}) == ["grant", "payment"]
 
 
-async def test_a_revoke_waits_for_a_grant_that_holds_the_subscription(
+async def test_a_revoke_waits_for_a_grant_that_is_being_written_and_takes_its_time_too(
     db: Database, price_list: PriceList
 ) -> None:
     await customer(db)
-    await grant(db, price_list)
+    first = await grant(db, price_list)
+    later = first + timedelta(days=30)
     async with db.begin() as session:
-        await session.exec_driver_sql("SELECT 1 FROM subscriptions WHERE user_id = 1 FOR NO KEY UPDATE")
+        await subscriptions.lock(session, {1: {"pro"}})
+        await subscriptions.write(
+            session, [ledger.Entry(1, ledger.Kind.GRANT, "pro", MONTH, first, later, "meanwhile")]
+        )
         revoking = asyncio.create_task(revoke(db))
         await asyncio.sleep(0.2)
         assert not revoking.done()
+
     assert await revoking
+    taken = await row(db, "SELECT starts_at, seconds FROM subscription_ledger WHERE kind = 'revoke'")
+    assert taken["starts_at"] == later
+    assert -60 * 86_400 <= taken["seconds"] < -59 * 86_400
+    assert await ledger.check(db) == []
 
 
 async def test_expired_time_cannot_be_revoked(db: Database, price_list: PriceList) -> None:

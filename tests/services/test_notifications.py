@@ -160,8 +160,9 @@ async def test_receipts_go_first_then_what_waited_longest(db: Database) -> None:
         db,
         "UPDATE notifications SET next_at = now() - interval '1 h' WHERE key IN ('receipt:old', 'sale:900')",
     )
-    order = [one.key for one in await claim(db, 20)]
-    assert order == [
+    first = [one.key for _ in range(3) for one in await claim(db, 1)]
+    rest = [one.key for one in await claim(db, 20)]
+    assert first + rest == [
         "receipt:old",
         "receipt:new",
         f"order:{PAYMENT}",
