@@ -16,7 +16,7 @@ from services import failpoints, migrate, users
 from services.config import Settings, read_settings
 from services.cryptocloud import CryptoCloud
 from services.db import Database
-from services.errors import SettingsError
+from services.errors import DatabaseUnavailable, SettingsError
 from services.logs import configure_logs
 from services.metrics import Metrics
 from services.open_database import open_database
@@ -40,7 +40,7 @@ def main() -> int:
         failpoints.arm(settings.failpoint)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_run(settings, price_list))
-    except SettingsError as error:
+    except (SettingsError, DatabaseUnavailable) as error:
         sys.stderr.write(f"subgate: {error}\n")
         return 2
 

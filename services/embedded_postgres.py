@@ -113,6 +113,17 @@ class EmbeddedPostgres:
     ) -> None:
         self.stop()
 
+    def revive(self, patience: float = 120.0) -> bool:
+        """Start the server again, at the same address, if it has died under its holders; tells whether it had.
+
+        Cheap while it lives. Raises EmbeddedPostgresError where it cannot be started.
+        """
+        if self._share is None or not self._is_free("server.lock"):
+            return False
+        with self._alone(patience):
+            self._bring_up(patience)
+        return True
+
     def stop(self) -> None:
         """Give this share back; the last holder stops the server. A second call does nothing."""
         if self._share is None:

@@ -21,6 +21,7 @@ from services.embedded_postgres import EmbeddedPostgres, start_embedded_postgres
 from services.errors import DatabaseUnavailable, SettingsError
 
 PATIENCE: Final = 30.0  # seconds for a database that is not there yet
+WATCH_SECONDS: Final = 1.0
 # What waiting cannot mend: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _HOPELESS: Final = ("28", "3D", "42501")
 
@@ -70,10 +71,26 @@ async def embedded_server(data_dir: Path, *, fsync: bool = True) -> AsyncIterato
     except asyncio.CancelledError:
         await asyncio.to_thread((await starting).stop)
         raise
+    watching = asyncio.create_task(_keep_alive(postgres))
     try:
         yield postgres
     finally:
+        watching.cancel()
+        await asyncio.wait({watching})
         await asyncio.to_thread(postgres.stop)
+
+
+async def _keep_alive(postgres: EmbeddedPostgres) -> None:
+    """Start our server again when it was killed: nobody else would, and it is the shop's only one."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        try:
+            if await asyncio.shield(asyncio.to_thread(postgres.revive)):
+                _log.warning(
+                    "the embedded PostgreSQL had died and was started again", data=str(postgres.data)
+                )
+        except (SettingsError, OSError) as error:
+            _log.error("the embedded PostgreSQL has died and cannot be started", error=str(error))
 
 
 @asynccontextmanager

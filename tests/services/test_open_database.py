@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import fcntl
+import os
+import signal
 import socket
 import tempfile
 import time
@@ -14,7 +16,7 @@ import pytest
 from sqlalchemy import URL, text
 
 from services.config import Settings
-from services.errors import SettingsError
+from services.errors import DatabaseUnavailable, SettingsError
 from services.open_database import open_database
 
 MakeSettings = Callable[..., Settings]
@@ -137,3 +139,24 @@ def _appears(path: Path) -> Path:
             return path
         time.sleep(0.01)
     raise AssertionError(f"{path} never came")
+
+
+async def test_an_embedded_server_that_is_killed_comes_back_by_itself(make_settings: MakeSettings) -> None:
+    with tempfile.TemporaryDirectory(prefix="subgate-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        async with open_database(make_settings(data_dir=Path(folder) / "data")) as opened:
+            async with opened.db.begin() as session:
+                await session.execute(text("CREATE TABLE kept AS SELECT 1 AS one"))
+            pid_file = Path(folder) / "data" / "postgres" / "cluster" / "postmaster.pid"
+            os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
+
+            give_up = time.monotonic() + 20
+            while True:
+                try:
+                    async with opened.db.begin() as session:
+                        assert await session.scalar(text("SELECT one FROM kept")) == 1
+                except DatabaseUnavailable:
+                    assert time.monotonic() < give_up
+                    await asyncio.sleep(0.1)
+                else:
+                    break
