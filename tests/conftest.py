@@ -100,7 +100,7 @@ def make_settings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
     """Make settings as an operator would, without reading this machine's own."""
 
     def make(**changes: Any) -> Settings:
-        usual = {
+        usual: dict[str, Any] = {
             "bot_token": "1234567:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
             "admin_ids": (ADMIN,),
             "cryptocloud_api_key": "key-of-the-shop",
