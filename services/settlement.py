@@ -48,13 +48,13 @@ async def settle(db: Database, facts: Sequence[InvoiceFact], settings: Settings)
         return []
     try:
         settled = await retry_conflicts(lambda: _settle_together(db, facts, settings))
-    except DBAPIError as error:
-        if not is_data_fault(error):
+    except (DBAPIError, OverflowError) as error:  # the latter: an end beyond the year 9999
+        if not is_data_fault(error) and not isinstance(error, OverflowError):
             raise
         if len(facts) > 1:
             return [done for fact in facts for done in await settle(db, [fact], settings)]
         _log.exception("a payment could not be settled", invoice=facts[0].uuid)
-        await _report_unsettled(db, facts[0].uuid, type(error.orig).__name__, settings)
+        await _report_unsettled(db, facts[0].uuid, type(getattr(error, "orig", error)).__name__, settings)
         return []
     failpoint("settle.committed")
     return settled
