@@ -124,7 +124,12 @@ def test_conversion_never_gains_value_and_loses_less_than_a_second(
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["pro", "business", "max"]), prices, seconds, st.integers(0, 40 * DAY)),
+        st.tuples(
+            st.sampled_from(["pro", "business", "max"]),
+            st.decimals("1", "1000", places=2),  # six thousand years are the most that this can come to
+            st.sampled_from([MONTH, 3 * MONTH, 365 * DAY]),
+            st.integers(0, 40 * DAY),
+        ),
         min_size=1,
         max_size=6,
     )

@@ -279,6 +279,20 @@ async def test_a_value_that_does_not_fit_holds_back_only_its_own_payment(
     assert f"unsettled:{broken_uuid}:900" in await keys(db, 900)
 
 
+async def test_an_end_beyond_the_calendar_holds_back_only_its_own_payment(
+    db: Database, settings: Settings
+) -> None:
+    await customer(db)
+    endless, endless_uuid = await invoice(db, seconds=2**40)
+    fine, fine_uuid = await invoice(db)
+
+    await settle(db, [fact(endless_uuid), fact(fine_uuid)], settings)
+
+    assert (await payment(db, fine))["status"] == "paid"
+    assert (await payment(db, endless))["status"] == "pending"
+    assert f"unsettled:{endless_uuid}:900" in await keys(db, 900)
+
+
 async def test_periods_are_fixed_seconds(db: Database, settings: Settings) -> None:
     await customer(db)
     _, uuid = await invoice(db, period="year", seconds=365 * DAY)
