@@ -9,18 +9,20 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import aiohttp
 from sqlalchemy import URL
 
 from sandbox import checkout, people, postback
 from sandbox.app import Sandbox, running
-from sandbox.invoices import Invoice, PostbackSettings
+from sandbox.invoices import DEFAULT_COIN, Invoice, PostbackSettings, new_uuid
 from sandbox.world import Message, Person, World
 from services.db import Database
+from tests import shop
 from tests.shop import rows
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -181,6 +183,31 @@ class Stage:
         settings = PostbackSettings(**({"mode": "once"} | how))
         (sent,) = await postback.deliver(self.world, self.sandbox.client, invoice, settings)
         return sent
+
+    def issue(self, *, order_id: str | None = None) -> Invoice:
+        """Let CryptoCloud have an invoice that the running process has not asked for."""
+        uuid, now = new_uuid(), time.time()
+        self.world.invoices[uuid] = Invoice(
+            uuid=uuid,
+            order_id=order_id,
+            amount_in_fiat=Decimal("99.00"),
+            fiat_currency="USD",
+            coin=DEFAULT_COIN,
+            link=f"{self.sandbox.url}/pay/{uuid}",
+            test_mode=False,
+            created=now,
+            expires=now + shop.DAY,
+        )
+        return self.world.invoices[uuid]
+
+    async def standing_order(self, telegram_id: int) -> Invoice:
+        """Move data: a month of Pro that somebody ordered before any process of this stage lived."""
+        self.world.people[telegram_id].started = True
+        order = uuid4()
+        invoice = self.issue(order_id=str(order))
+        await shop.customer(self.db, telegram_id)
+        await shop.invoice(self.db, telegram_id, uuid=invoice.uuid, id=order, superseded=False)
+        return invoice
 
     def calls(self, method: str) -> list[dict[str, Any]]:
         """What the bot has called at the Bot API."""

@@ -3,17 +3,13 @@
 The leases last two seconds here, so that a restart need not wait a minute for what the dead process had claimed.
 """
 
-import time
 from collections.abc import Awaitable, Callable, Coroutine
-from decimal import Decimal
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from sandbox.invoices import DEFAULT_COIN, Invoice, new_uuid
+from sandbox.invoices import Invoice
 from services import ledger
-from tests import shop
 from tests.e2e.stage import Customer, Stage, at_once, until
 
 KILLED = -9
@@ -166,23 +162,8 @@ async def killed_before_a_receipt_is_marked_sent(play: Stage) -> None:
 
 
 async def _paid_while_away(ann: Customer) -> Invoice:
-    """Move data: an order that was made, shown and paid before any process of this play lives."""
-    play = ann.stage
-    play.world.people[ann.id].started = True
-    now, uuid, order = time.time(), new_uuid(), uuid4()
-    invoice = play.world.invoices[uuid] = Invoice(
-        uuid=uuid,
-        order_id=str(order),
-        amount_in_fiat=Decimal("99.00"),
-        fiat_currency="USD",
-        coin=DEFAULT_COIN,
-        link=f"{play.sandbox.url}/pay/{uuid}",
-        test_mode=False,
-        created=now,
-        expires=now + shop.DAY,
-    )
-    await shop.customer(play.db, ann.id)
-    await shop.invoice(play.db, ann.id, uuid=uuid, id=order, superseded=False)
+    """An order that was made, shown and paid before any process of this play lives."""
+    invoice = await ann.stage.standing_order(ann.id)
     invoice.pay(invoice.to_surcharge)
     return invoice
 
