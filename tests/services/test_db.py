@@ -208,19 +208,10 @@ async def test_a_server_that_hangs_up_is_an_outage() -> None:
         await rude.dispose()
 
 
-@pytest.mark.parametrize(
-    ("limit", "statement"),
-    [
-        ("lock_timeout", "UPDATE users SET first_name = 'me' WHERE telegram_id = 1"),
-        ("statement_timeout", "SELECT pg_sleep(5)"),
-    ],
-)
-async def test_who_waits_in_vain_may_ask_again_like_in_an_outage(
-    db: Database, limit: str, statement: str
-) -> None:
+async def test_who_waits_in_vain_may_ask_again_like_in_an_outage(db: Database) -> None:
     await customer(db)
 
-    async def wait() -> None:
+    async def wait(limit: str, statement: str) -> None:
         async with db.begin() as session:
             await session.exec_driver_sql(f"SET LOCAL {limit} = '50ms'")
             await session.exec_driver_sql(statement)
@@ -228,28 +219,28 @@ async def test_who_waits_in_vain_may_ask_again_like_in_an_outage(
     async with db.begin() as holder:
         await holder.exec_driver_sql("UPDATE users SET first_name = 'you' WHERE telegram_id = 1")
         with pytest.raises(DatabaseUnavailable):
-            await wait()
+            await wait("lock_timeout", "UPDATE users SET first_name = 'me' WHERE telegram_id = 1")
+        with pytest.raises(DatabaseUnavailable):
+            await wait("statement_timeout", "SELECT pg_sleep(5)")
     await customer(db)
 
 
-@pytest.mark.parametrize(
-    ("statement", "values"),
-    [
-        ("INSERT INTO users (telegram_id) VALUES (900)", {}),
-        ("SELECT CAST(:value AS bigint)", {"value": 2**70}),
-        ("SELECT CAST(:value AS text)", {"value": "nul \0"}),
-        ("SELECT CAST(:value AS text)", {"value": "half \ud800"}),
-        ("SELECT CAST('10000000000' AS int)", {}),
-    ],
-)
-async def test_a_fault_of_the_data_is_neither_outage_nor_conflict(
-    db: Database, statement: str, values: dict[str, Any]
-) -> None:
-    with pytest.raises(DBAPIError) as refused:
-        await change(db, statement, **values)
-    assert is_data_fault(refused.value)
-    assert not is_outage(refused.value)
-    assert not is_conflict(refused.value)
+FAULTS_OF_DATA: list[tuple[str, dict[str, Any]]] = [
+    ("INSERT INTO users (telegram_id) VALUES (900)", {}),
+    ("SELECT CAST(:value AS bigint)", {"value": 2**70}),
+    ("SELECT CAST(:value AS text)", {"value": "nul \0"}),
+    ("SELECT CAST(:value AS text)", {"value": "half \ud800"}),
+    ("SELECT CAST('10000000000' AS int)", {}),
+]
+
+
+async def test_a_fault_of_the_data_is_neither_outage_nor_conflict(db: Database) -> None:
+    for statement, values in FAULTS_OF_DATA:
+        with pytest.raises(DBAPIError) as refused:
+            await change(db, statement, **values)
+        assert is_data_fault(refused.value)
+        assert not is_outage(refused.value)
+        assert not is_conflict(refused.value)
 
 
 def test_our_own_bugs_are_neither_outages_nor_conflicts() -> None:

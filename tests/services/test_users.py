@@ -98,22 +98,22 @@ async def test_only_ones_own_undelivered_notifications_are_revived(db: Database)
     assert due == [{"key": "undeliverable:1"}]
 
 
-@pytest.mark.parametrize(
-    ("name", "kept"),
-    [
-        ("nul\x00byte", "nulbyte"),
-        ("half \ud83d", "half ?"),
-        ("\udc00", "?"),
-        ("x" * 300, "x" * 256),
-        ("👩‍👩‍👧 'Robert'); DROP TABLE users;--", "👩‍👩‍👧 'Robert'); DROP TABLE users;--"),
-        ("\u202eevil", "\u202eevil"),
-    ],
-)
-async def test_any_name_can_be_kept(db: Database, name: str, kept: str) -> None:
-    await meet(db, first_name=name, username=name)
-    known = await stored(db)
-    assert (known["first_name"], known["username"]) == (kept, kept)
-    assert await meet(db, first_name=name, username=name) == "en"
+ODD_NAMES = {
+    "nul\x00byte": "nulbyte",
+    "half \ud83d": "half ?",
+    "\udc00": "?",
+    "x" * 300: "x" * 256,
+    "👩‍👩‍👧 'Robert'); DROP TABLE users;--": "👩‍👩‍👧 'Robert'); DROP TABLE users;--",
+    "\u202eevil": "\u202eevil",
+}
+
+
+async def test_any_name_can_be_kept(db: Database) -> None:
+    for name, kept in ODD_NAMES.items():
+        await meet(db, first_name=name, username=name)
+        known = await stored(db)
+        assert (known["first_name"], known["username"]) == (kept, kept)
+        assert await meet(db, first_name=name, username=name) == "en"
 
 
 async def test_admins_can_be_written_to_before_they_speak_and_keep_what_is_known(db: Database) -> None:
