@@ -193,7 +193,8 @@ def _alert(say: Say, said: "_Said") -> str:
         case Alert.SALES_CLOSED_TEST_MODE:
             return say("alert-sales-closed-test-mode")
         case Alert.SALES_CLOSED_AMOUNT:
-            return say("alert-sales-closed-amount", price=said.price, got_amount=said["got_amount"])
+            got = say.money(Decimal(said["got_amount"]), said["currency"])
+            return say("alert-sales-closed-amount", price=said.price, got_amount=got)
         case Alert.SALES_CLOSED_CURRENCY:
             return say(
                 "alert-sales-closed-currency", currency=said["currency"], got_currency=said["got_currency"]
