@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -93,7 +94,7 @@ async def test_two_open_invoices_paid_at_once_add_up(replicas: Replicas, ann: Cu
 
     for invoice in (month, quarter):
         payment = await ann.payment(invoice)
-        await until(lambda number=payment["id"]: ann.receipts(number), what="a receipt for each")
+        await until(partial(ann.receipts, payment["id"]), what="a receipt for each")
     entries = await ann.ledger()
     assert [one["kind"] for one in entries] == ["payment", "payment"]
     assert entries[1]["ends_at"] - entries[0]["starts_at"] == timedelta(days=120)

@@ -21,13 +21,15 @@ _ids = iter(range(70_000, 80_000))
 _update_ids = itertools.count(1)
 
 
-def webhook(port: int) -> dict[str, str]:
-    """The settings for webhook mode."""
-    return {
-        "TELEGRAM_UPDATES": "webhook",
-        "TELEGRAM_WEBHOOK_SECRET": SECRET,
-        "BASE_URL": f"http://127.0.0.1:{port}",
-    }
+async def open_hook(play: Stage) -> Bot:
+    """Start a process in webhook mode."""
+    port = free_port()
+    return await play.open(
+        port=port,
+        TELEGRAM_UPDATES="webhook",
+        TELEGRAM_WEBHOOK_SECRET=SECRET,
+        BASE_URL=f"http://127.0.0.1:{port}",
+    )
 
 
 async def _set(template: URL, folder: Path) -> tuple[URL, Path]:
@@ -40,8 +42,7 @@ async def _set(template: URL, folder: Path) -> tuple[URL, Path]:
 async def stolen(template: URL, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """A shop whose webhook was pointed elsewhere; set early, because the process looks every 30 seconds."""
     async with stage(*await _set(template, tmp_path_factory.mktemp("stolen"))) as play:
-        port = free_port()
-        await play.open(port=port, **webhook(port))
+        await open_hook(play)
         play.world.set_webhook("http://127.0.0.1:9/elsewhere", "", 40)
         yield play
 
@@ -51,9 +52,8 @@ async def hook(template: URL, tmp_path_factory: pytest.TempPathFactory) -> Async
     """A shop in webhook mode, where Telegram repeats quickly."""
     async with stage(*await _set(template, tmp_path_factory.mktemp("hook"))) as play:
         play.world.webhook.retry_unit = 0.05
-        port = free_port()
         play.person(ADMIN, name="Merchant").say("/start")
-        await play.open(port=port, **webhook(port))
+        await open_hook(play)
         yield play
 
 
@@ -156,9 +156,8 @@ async def test_the_way_updates_come_can_be_changed_and_changed_back(own: Stage) 
     invoice = await ann.order()
     assert await own.bots[-1].stop() == 0
 
-    port = free_port()
     press = await ann.press("check:")
-    await own.open(port=port, **webhook(port))
+    await open_hook(own)
     await ann.toast(press)
     await ann.pay(invoice)
     await ann.read("subscription is active")
