@@ -210,7 +210,7 @@ async def _refuse_a_flood(session: Session, user_id: int) -> None:
     made = await session.scalar(
         text("""
             SELECT count(*) FROM payments WHERE user_id = :user_id AND created_at > now() - interval '1 hour'
-               AND status <> 'paid'
+               AND status NOT IN ('paid', 'failed')
         """),
         {"user_id": user_id},
     )

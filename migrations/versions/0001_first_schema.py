@@ -656,6 +656,10 @@ def upgrade() -> None:
             f"CREATE TRIGGER {book}_append_only BEFORE UPDATE OR DELETE ON {book} "
             "FOR EACH ROW EXECUTE FUNCTION refuse_changes()"
         )
+        op.execute(
+            f"CREATE TRIGGER {book}_never_emptied BEFORE TRUNCATE ON {book} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_changes()"
+        )
     op.execute(ENTITLEMENTS)
     op.execute(
         "COMMENT ON VIEW entitlements IS "

@@ -324,6 +324,13 @@ async def test_what_was_paid_does_not_count_as_a_flood(shop: Shop) -> None:
     assert (await shop.order()).status is Status.PENDING
 
 
+async def test_presses_while_cryptocloud_is_away_do_not_count_as_a_flood(shop: Shop) -> None:
+    await customer(shop.db)
+    for _ in range(10):
+        await invoice(shop.db, status="failed")
+    assert (await shop.order()).status is Status.PENDING
+
+
 def repriced(folder: Path, **lines: str) -> PriceList:
     """The shipped price list with other prices a month."""
     words = (ROOT / "tiers.toml").read_text()

@@ -195,7 +195,7 @@ async def test_the_books_cannot_be_changed(db: Database, settings: Settings, pri
         before = await rows(db, f"SELECT * FROM {book}")
         assert before
         column = next(name for name in before[0] if name != "id")
-        for deed in (f"UPDATE {book} SET {column} = {column}", f"DELETE FROM {book}"):
+        for deed in (f"UPDATE {book} SET {column} = {column}", f"DELETE FROM {book}", f"TRUNCATE {book}"):
             with pytest.raises(DBAPIError, match=f"{book} is append-only"):
                 await change(db, deed)
         assert await rows(db, f"SELECT * FROM {book}") == before
