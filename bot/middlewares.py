@@ -125,11 +125,15 @@ class AnswerPresses(BaseMiddleware):
             return await handler(event, data)
         press = Press(event, data["bot"])
         try:
-            return await handler(press, data)
+            await handler(press, data)
+        except DatabaseUnavailable:
+            raise  # the press comes again; until then its one answer says so
         except ShopError as error:
             await press.refuse(_explain(error, data))
-        finally:
+        except Exception:
             await press.toast()
+            raise
+        await press.toast()
         return None
 
 
