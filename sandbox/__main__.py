@@ -21,7 +21,9 @@ from pathlib import Path
 from aiohttp import web
 
 from sandbox.app import create_app
+from sandbox.channels import Channel, add_link
 from sandbox.child import Child
+from sandbox.observer import Observer
 from sandbox.world import Credentials, Person, World
 
 BOT_TOKEN = "7000000001:SANDBOX-this-token-opens-nothing-at-all"  # noqa: S105 - as it says
@@ -31,9 +33,11 @@ SECRET_KEY = "sandbox-secret-key-that-signs-nothing-real-0001"  # noqa: S105 - a
 PEOPLE = (
     Person(1001, "Emma", "en", "emma"),
     Person(1002, "Иван", "ru", "ivan"),
+    Person(1003, "Noor", "en", "noor"),
     Person(9001, "Olga, admin", "en", "olga_admin", started=True),
 )
 ADMIN_ID = 9001
+CHANNEL_ID = -1001000000001
 
 HOST = "127.0.0.1"
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
@@ -183,7 +187,7 @@ def bot_environment(port: int, data: Path) -> dict[str, str]:
         "TIMEZONE": "UTC",
         "LOG_FORMAT": "text",
         "LEASE_SECONDS": "10",
-        "CHECK_SECONDS": "5",
+        "CHECK_SECONDS": "20",  # rarer than the 3 s between two looks, so that a postback finds its way free
         "FAILPOINT": "",
         "PYTHONUNBUFFERED": "1",
     }
@@ -197,6 +201,9 @@ def _open_world(data: Path | None) -> World:
     world = World(Credentials(BOT_TOKEN, API_KEY, SHOP_ID, SECRET_KEY))
     for person in PEOPLE:
         world.add_person(Person(**vars(person)))
+    channel = Channel(CHANNEL_ID, "Subgate club", owner=ADMIN_ID)
+    add_link(channel, name="Door", creates_join_request=True)
+    world.channels[channel.id] = channel
     saved = data / "world.json" if data else None
     if saved is not None and saved.exists():
         try:
@@ -220,8 +227,9 @@ async def run(options: Options, listener: socket.socket, data: Path | None, comm
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     port = listener.getsockname()[1]
     world = _open_world(data)
-    child = None
+    child = observer = None
     if options.with_bot and data is not None:
+        observer = Observer(world, data)
         shop = f"http://{HOST}:{port + 1}"
         world.project.notification_url = f"{shop}/api/webhook/payment"
         world.project.success_url = f"{shop}/payment/success"
@@ -234,7 +242,8 @@ async def run(options: Options, listener: socket.socket, data: Path | None, comm
             folder=PROJECT_FOLDER,
         )
     token = os.environ.get("SANDBOX_TOKEN") or secrets.token_urlsafe(24)
-    runner = web.AppRunner(create_app(world, token=token, child=child), access_log=None, shutdown_timeout=1)
+    app = create_app(world, token=token, child=child, observer=observer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     saving = asyncio.create_task(_keep_saving(world, data / "world.json")) if data else None
     try:

@@ -19,7 +19,8 @@ from aiohttp import web
 
 from sandbox import checkout, control, cryptocloud, page, telegram
 from sandbox.child import Child
-from sandbox.keys import CHILD, CLIENT, TOKEN, WEBHOOK, WORLD
+from sandbox.keys import CHILD, CLIENT, OBSERVER, TOKEN, WEBHOOK, WORLD
+from sandbox.observer import Observer
 from sandbox.protection import own_origin
 from sandbox.webhook import WebhookSender
 from sandbox.world import World
@@ -27,13 +28,17 @@ from sandbox.world import World
 LARGEST_BODY = 50 * 1024 * 1024
 
 
-def create_app(world: World, *, token: str | None = None, child: Child | None = None) -> web.Application:
+def create_app(
+    world: World, *, token: str | None = None, child: Child | None = None, observer: Observer | None = None
+) -> web.Application:
     """Build the application around a world; `token` opens the control API and is random unless given."""
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[own_origin])
     app[WORLD] = world
     app[TOKEN] = token or secrets.token_urlsafe(24)
     if child is not None:
         app[CHILD] = child
+    if observer is not None:
+        app[OBSERVER] = observer
     app.add_routes(
         [*telegram.routes(), *cryptocloud.routes(), *checkout.routes(), *control.routes(), *page.routes()]
     )
@@ -49,6 +54,8 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         app[CLIENT] = client
         app[WEBHOOK] = WebhookSender(world, client)
         app[WEBHOOK].wake()
+        if OBSERVER in app:
+            world.spawn(app[OBSERVER].run())
         yield
         await world.stop()
 

@@ -50,6 +50,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._asked_to_stop = False
+        self._how_stopped = ""
         self._changed = asyncio.Event()
         self.state = "stopped"
         self.exit_code: int | None = None
@@ -67,6 +68,13 @@ class Child:
         self.state = state
         self._changed.set()
         self._changed = asyncio.Event()
+        words, tone = {
+            "starting": ("the bot is started", ""),
+            "ready": ("the bot is ready", "good"),
+            "stopped": (self._how_stopped, "warn"),
+            "dead": (f"the bot died, exit code {self.exit_code}", "bad"),
+        }[state]
+        self._world.note("bot", words, tone=tone)
         self._world.tell("bot", state=state)
 
     async def start(self, extra: Mapping[str, str] | None = None) -> None:
@@ -155,6 +163,8 @@ class Child:
         if self._process is None or self._watch is None or self._process.returncode is not None:
             return
         self._asked_to_stop = True
+        killed = number is signal.SIGKILL
+        self._how_stopped = "the bot is killed with -9" if killed else "the bot is stopped"
         for sent in (number, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(sent)

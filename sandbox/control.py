@@ -5,7 +5,9 @@ Origin of the sandbox itself. Wrong input answers 400, something that is not the
 """
 
 import asyncio
+import heapq
 import json
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields, replace
@@ -13,14 +15,27 @@ from typing import Any
 
 from aiohttp import web
 
-from sandbox import checkout, people, postback
+from sandbox import checkout, people, postback, timeline
+from sandbox.channels import Channel, link_as_json
 from sandbox.cryptocloud import find
 from sandbox.faults import FAULTS
 from sandbox.invoices import Invoice, PostbackSettings
-from sandbox.keys import CHILD, CLIENT, WORLD
+from sandbox.keys import CHILD, CLIENT, OBSERVER, WORLD
+from sandbox.observer import NoDatabase
+from sandbox.pictures import type_of_picture
 from sandbox.protection import check
 from sandbox.world import Json, Person, World
 
+LONGEST_JUMP = 3650 * 86400.0
+SWITCHED = {
+    "too_many_requests": "answers 429",
+    "server_error": "answers 500",
+    "bad_gateway": "answers 502 with a page",
+    "html_502": "answers 502 with a page",
+    "deliver_then_hang": "delivers and never answers",
+    "down": "is down",
+    "slow": "is slow",
+}
 Call = Callable[[web.Request, Json], Awaitable[Any]]
 
 
@@ -29,12 +44,16 @@ def routes() -> list[web.RouteDef]:
         "people": _add_person,
         "people/block": _block,
         "people/unblock": _unblock,
+        "people/join": _join,
+        "people/leave": _leave,
         "groups": _add_group,
         "say": _say,
         "press": _press,
         "updates": _inject,
         "faults": _add_fault,
         "faults/clear": _clear_faults,
+        "faults/switch": _switch_fault,
+        "database/crash": _crash_database,
         "rate-limit": _rate_limit,
         "project": _project,
         "invoices/{uuid}/pay": _pay,
@@ -54,6 +73,9 @@ def routes() -> list[web.RouteDef]:
         "calls": _calls,
         "provider-calls": _provider_calls,
         "postbacks": _postbacks,
+        "timeline": _timeline,
+        "timeline/{entry_id}": _timeline_entry,
+        "rows/{person_id}": _rows,
     }
     return [
         *(web.post(f"/control/{path}", _door(call)) for path, call in posts.items()),
@@ -68,7 +90,9 @@ def _door(call: Call) -> Callable[[web.Request], Awaitable[web.Response]]:
         check(request)
         try:
             body = await _body(request)
-            return web.json_response(await call(request, body))
+            return web.json_response(await call(request, body), dumps=_as_text)
+        except NoDatabase as error:
+            return web.json_response({"error": str(error)}, status=409)
         except ValueError as error:
             return web.json_response({"error": str(error)}, status=400)
         except LookupError as error:
@@ -79,6 +103,10 @@ def _door(call: Call) -> Callable[[web.Request], Awaitable[web.Response]]:
             return web.json_response({"error": str(error)}, status=400)
 
     return called
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 async def _body(request: web.Request) -> Json:
@@ -123,6 +151,19 @@ async def _block(request: web.Request, body: Json) -> Json:
 async def _unblock(request: web.Request, body: Json) -> Json:
     """POST people/unblock {id}: unblock the bot, which hears of it by my_chat_member."""
     people.set_blocked(request.app[WORLD], _number(body, "id"), False)
+    return {"ok": True}
+
+
+async def _join(request: web.Request, body: Json) -> Json:
+    """POST people/join {id, link}: follow an invite link. Answers {outcome}: joined, asked or member."""
+    return {
+        "outcome": people.follow_invite(request.app[WORLD], _number(body, "id"), str(body["link"])),
+    }
+
+
+async def _leave(request: web.Request, body: Json) -> Json:
+    """POST people/leave {id, channel_id}: leave a channel."""
+    people.leave_channel(request.app[WORLD], _number(body, "id"), _number(body, "channel_id"))
     return {"ok": True}
 
 
@@ -179,6 +220,35 @@ async def _clear_faults(request: web.Request, body: Json) -> Json:
     world = request.app[WORLD]
     world.faults.clear(_number(body, "id") if "id" in body else None)
     world.tell("faults")
+    return {"ok": True}
+
+
+async def _switch_fault(request: web.Request, body: Json) -> Json:
+    """POST faults/switch {place, kind, method?, …options}: turn a place's one switch; kind null turns it back.
+
+    A new position takes the old one's place, scripted faults stay. Answers {fault}, null when all is well.
+    """
+    world = request.app[WORLD]
+    place, kind = str(body.pop("place")), body.pop("kind")
+    fault = world.faults.switch(place, None if kind is None else str(kind), **body)
+    if fault is not None and (place, fault.kind) == ("telegram", "down"):
+        world.updates.end_poll("down")
+    name = {"telegram": "Telegram", "cryptocloud": "CryptoCloud"}[place]
+    if fault is None:
+        world.note(place, f"{name} is well again", tone="good")
+    else:
+        world.note(place, f"{name}: {SWITCHED.get(fault.kind, fault.kind.replace('_', ' '))}", tone="warn")
+    world.tell("faults")
+    return {"fault": asdict(fault) if fault else None}
+
+
+async def _crash_database(request: web.Request, _: Json) -> Json:
+    """POST database/crash: lose all sessions of the bot's database, which then recovers by itself."""
+    observer = request.app.get(OBSERVER)
+    if observer is None:
+        raise LookupError("this sandbox runs without a bot")
+    await observer.crash()
+    request.app[WORLD].note("row", "a server process was killed: the database recovers", tone="warn")
     return {"ok": True}
 
 
@@ -254,10 +324,7 @@ async def _expire(request: web.Request, _: Json) -> Json:
 async def _cancel(request: web.Request, _: Json) -> Json:
     """POST invoices/{uuid}/cancel: cancel it at CryptoCloud, as in its dashboard. Answers the invoice."""
     invoice = _invoice(request)
-    if invoice.is_settled:
-        raise ValueError("a paid invoice cannot be cancelled")
-    invoice.status = "canceled"
-    request.app[WORLD].tell("invoices")
+    checkout.cancel(request.app[WORLD], invoice)
     return invoice.row(request.app[WORLD].project)
 
 
@@ -272,9 +339,24 @@ async def _postback(request: web.Request, body: Json) -> list[Json]:
 
 
 async def _jump(request: web.Request, body: Json) -> Json:
-    """POST jump {seconds}: let time pass for invoices, waiting updates and pressed buttons."""
-    request.app[WORLD].jump(float(body["seconds"]))
-    return {"ok": True}
+    """POST jump {seconds}: let time pass, here and in the bot's database: all stored moments move back.
+
+    Answers {database}: moved or absent. No clock is touched; without a database only this side moves.
+    """
+    world, observer = request.app[WORLD], request.app.get(OBSERVER)
+    seconds = float(body["seconds"])
+    if not 0 < seconds <= LONGEST_JUMP:
+        raise ValueError("seconds must be more than 0 and at most ten years")
+    database = "absent"
+    if observer is not None and observer.state == "watching":
+        await observer.jump(seconds)
+        database = "moved"
+    world.jump(seconds)
+    days, hours = divmod(round(seconds / 3600), 24)
+    told = " ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((days, "day"), (hours, "hour")) if n)
+    where = "in the database too" if database == "moved" else "without a database"
+    world.note("row", f"{told or f'{seconds:g} seconds'} passed", text=where, tone="warn")
+    return {"ok": True, "database": database}
 
 
 async def _start_bot(request: web.Request, body: Json) -> Json:
@@ -309,14 +391,30 @@ async def _stop_bot(request: web.Request, _: Json) -> Json:
 async def _state(request: web.Request, _: Json) -> Json:
     """GET state: people, the bot, the switches, planned faults and every word that can be used."""
     world = request.app[WORLD]
-    child = request.app.get(CHILD)
+    child, observer = request.app.get(CHILD), request.app.get(OBSERVER)
     return {
         "bot": world.bot_user(),
         "profile": world.profile,
         "process": child.as_json() if child else None,
         "people": [
-            {**asdict(one), "commands": people.commands_for(world, one.id)} for one in world.people.values()
+            {
+                **asdict(one),
+                "commands": people.commands_for(world, one.id),
+                "channels": {
+                    str(channel.id): _place_in(channel, one.id) for channel in world.channels.values()
+                },
+            }
+            for one in world.people.values()
         ],
+        "channels": [
+            {
+                "id": channel.id,
+                "title": channel.title,
+                "links": [link_as_json(world, channel, link) for link in channel.links.values()],
+            }
+            for channel in world.channels.values()
+        ],
+        "database": observer.state if observer else None,
         "project": asdict(world.project),
         "faults": world.faults.as_json(),
         "rate_limit_on": world.rate_limit.on,
@@ -324,6 +422,10 @@ async def _state(request: web.Request, _: Json) -> Json:
         "waiting_updates": len(world.updates.waiting),
         "words": {"postback_modes": postback.MODES, "faults": FAULTS},
     }
+
+
+def _place_in(channel: Channel, person_id: int) -> str:
+    return "asked" if person_id in channel.requests else channel.status_of(person_id)
 
 
 async def _chat(request: web.Request, _: Json) -> list[Json]:
@@ -380,6 +482,32 @@ async def _postbacks(request: web.Request, _: Json) -> list[Json]:
     return _journal(request, request.app[WORLD].postbacks)
 
 
+async def _timeline(request: web.Request, _: Json) -> list[Json]:
+    """GET timeline?after=&limit=: what passed between the four parties, in order, as lines."""
+    entries = heapq.merge(*request.app[WORLD].journals, key=lambda one: one["id"])
+    after, limit = int(request.query.get("after", 0)), int(request.query.get("limit", 300))
+    lines = [line for one in entries if one["id"] > after and (line := timeline.line(one)) is not None]
+    return lines[-limit:] if limit > 0 else []
+
+
+async def _timeline_entry(request: web.Request, _: Json) -> Json:
+    """GET timeline/{id}: one entry with the raw request and answer."""
+    wanted = int(request.match_info["entry_id"])
+    for journal in request.app[WORLD].journals:
+        for entry in reversed(journal):
+            if entry["id"] == wanted:
+                return timeline.raw(entry)
+    raise LookupError("there is no such entry any more")
+
+
+async def _rows(request: web.Request, _: Json) -> Json:
+    """GET rows/{person_id}: the person's rows in the bot's database: {state, payments, subscription}."""
+    observer = request.app.get(OBSERVER)
+    if observer is None:
+        return {"state": "none", "payments": [], "subscription": None}
+    return await observer.rows_of(int(request.match_info["person_id"]))
+
+
 async def _events(request: web.Request) -> web.StreamResponse:
     """GET events: server-sent events, one JSON object {topic, …} for each change."""
     check(request)
@@ -408,14 +536,20 @@ async def _events(request: web.Request) -> web.StreamResponse:
 
 
 async def _file(request: web.Request) -> web.Response:
-    """GET files/{file_id}: a file that the bot sent, as a download."""
+    """GET files/{file_id}: a file that the bot sent; a picture is shown, anything else is a download."""
     check(request)
     found = request.app[WORLD].files.get(request.match_info["file_id"])
     if found is None:
         raise web.HTTPNotFound(text="There is no such file.")
     name, _, content = found
+    picture = type_of_picture(content)
+    safe_name = re.sub(r"[^\w. -]", "_", name, flags=re.ASCII)
     return web.Response(
         body=content,
-        content_type="application/octet-stream",
-        headers={"Content-Disposition": f'attachment; filename="{name.replace(chr(34), "")}"'},
+        content_type=picture or "application/octet-stream",
+        headers={
+            "Content-Disposition": f'{"inline" if picture else "attachment"}; filename="{safe_name}"',
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+        },
     )

@@ -1,7 +1,6 @@
 """CryptoCloud's API under /v2: create, info, list, canceled, balance, statistics, and every fault that is planned."""
 
 import json
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.faults import Fault
-from sandbox.invoices import COINS, DEFAULT_COIN, UNITS_FOR_ONE_USD, Invoice, new_uuid
+from sandbox.invoices import COINS, DEFAULT_COIN, UNITS_FOR_ONE_USD, Invoice, new_address, new_uuid
 from sandbox.keys import WORLD
 from sandbox.wire import cut, hang, html_502, pause
 from sandbox.world import Json, World
@@ -40,11 +39,12 @@ def _door(name: str, step: Step) -> Callable[[web.Request], Awaitable[web.Stream
     async def called(request: web.Request) -> web.StreamResponse:
         world = request.app[WORLD]
         body = await _read(request)
-        entry = world.write_down(world.provider_calls, method=name, body=body)
-        response = await _answered(request, world, name, step, body, entry)
-        entry["took"] = time.time() - entry["at"]
-        world.tell("calls")
-        return response
+        entry = world.write_down(world.provider_calls, kind="provider", method=name, body=body)
+        try:
+            return await _answered(request, world, name, step, body, entry)
+        finally:
+            entry["took"] = time.time() - entry["at"]
+            world.show(entry)
 
     return called
 
@@ -199,7 +199,7 @@ async def _create(world: World, body: Json, base_url: str, fault: Fault | None) 
         transfer_fee_paid_by=world.project.transfer_fee_paid_by,
         service_fee_paid_by=world.project.service_fee_paid_by,
         email=body.get("email"),
-        address=f"T{secrets.token_hex(16)}s" if asked_coin in COINS else "",
+        address=new_address(COINS[asked_coin]) if asked_coin in COINS else "",
     )
     world.invoices[uuid] = invoice
     world.tell("invoices")

@@ -41,11 +41,15 @@ CRYPTOCLOUD_FAULTS = {
     "unknown_status": "info: status is option word (frozen)",
 }
 FAULTS = {"telegram": TELEGRAM_FAULTS, "cryptocloud": CRYPTOCLOUD_FAULTS}
+SENDING = frozenset({"sendmessage", "senddocument", "sendphoto", "editmessagetext", "editmessagereplymarkup"})
 
 
 @dataclass
 class Fault:
-    """One kind of trouble for the next `times` calls (None: until it is cleared)."""
+    """One kind of trouble for the next `times` calls (None: until it is cleared).
+
+    `method` is a method's name, `*` for all, or `sending` for what Telegram's limits count.
+    """
 
     id: int
     place: str
@@ -54,11 +58,12 @@ class Fault:
     times: int | None
     chat_id: int | None
     options: dict[str, Any] = field(default_factory=dict)
+    switched: bool = False
 
     def hits(self, place: str, method: str, chat_id: int | None) -> bool:
         return (
             self.place == place
-            and self.method in {"*", method.lower()}
+            and (self.method in {"*", method.lower()} or (self.method == "sending" and method in SENDING))
             and (self.chat_id is None or self.chat_id == chat_id)
         )
 
@@ -94,6 +99,22 @@ class Faults:
             raise ValueError("poison needs the uuid of the invoice")
         fault = Fault(next(self._ids), place, method.lower(), kind, times, chat_id, options)
         self._waiting.append(fault)
+        return fault
+
+    def switch(self, place: str, kind: str | None, **options: Any) -> Fault | None:
+        """Turn a place's switch to one kind of trouble until it is turned back by None; scripted ones stay."""
+        if place not in FAULTS:
+            raise ValueError(f"place must be one of {', '.join(FAULTS)}")
+        before = self._waiting
+        self._waiting = [one for one in before if not (one.switched and one.place == place)]
+        if kind is None:
+            return None
+        try:
+            fault = self.add(place, kind, times=None, **options)
+        except ValueError:
+            self._waiting = before
+            raise
+        fault.switched = True
         return fault
 
     def take(

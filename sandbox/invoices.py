@@ -68,8 +68,10 @@ COINS = {
     coin.fullcode: coin
     for coin in (
         Coin(4, "USDT", "USDT_TRC20", "Tether", "TRC20", 4, "Tron", Decimal(1), 2, Decimal("1.4"), True, 1),
+        Coin(21, "USDT", "USDT_TON", "Tether", "TON", 9, "TON", Decimal(1), 2, Decimal("0.2"), True, 2),
         Coin(1, "BTC", "BTC", "Bitcoin", "BTC", 1, "Bitcoin", Decimal(100_000), 8, NOTHING, False, 7),
         Coin(3, "ETH", "ETH", "Ethereum", "ERC20", 3, "Ethereum", Decimal(4000), 6, Decimal("1.5"), False, 9),
+        Coin(20, "TON", "TON", "Toncoin", "TON", 9, "TON", Decimal(2), 4, Decimal("0.01"), False, 11),
     )
 }
 DEFAULT_COIN = "USDT_TRC20"
@@ -113,6 +115,24 @@ class Project:
         }
 
 
+def new_address(coin: Coin) -> str:
+    """Make up an address that looks like one of the coin's network; no money can be sent to it."""
+
+    def letters(
+        length: int, alphabet: str = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+    ) -> str:
+        return "".join(secrets.choice(alphabet) for _ in range(length))
+
+    match coin.network_code:
+        case "TRC20":
+            return f"T{letters(33)}"
+        case "BTC":
+            return f"bc1q{letters(38, '023456789acdefghjklmnpqrstuvwxyz')}"
+        case "ERC20":
+            return f"0x{secrets.token_hex(20)}"
+    return f"UQ{secrets.token_urlsafe(34)[:46]}"
+
+
 def new_uuid() -> str:
     """Make up the eight characters that stand behind INV- and in the checkout's address."""
     return "".join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(8))
@@ -145,11 +165,11 @@ class Invoice:
     transactions: list[str] = field(default_factory=list)
 
     @property
-    def _coin(self) -> Coin:
+    def coin_chosen(self) -> Coin:
         return COINS[self.coin]
 
     def _in_usd(self, amount: Decimal) -> Decimal:
-        return (amount * self._coin.usd).quantize(CENT, ROUND_HALF_EVEN)
+        return (amount * self.coin_chosen.usd).quantize(CENT, ROUND_HALF_EVEN)
 
     @property
     def amount_usd(self) -> Decimal:
@@ -158,11 +178,13 @@ class Invoice:
 
     @property
     def amount(self) -> Decimal:
-        return (self.amount_usd / self._coin.usd).quantize(Decimal(1).scaleb(-self._coin.places), ROUND_UP)
+        return (self.amount_usd / self.coin_chosen.usd).quantize(
+            Decimal(1).scaleb(-self.coin_chosen.places), ROUND_UP
+        )
 
     @property
     def fee(self) -> Decimal:
-        return self._coin.fee_usd / self._coin.usd
+        return self.coin_chosen.fee_usd / self.coin_chosen.usd
 
     @property
     def service_fee(self) -> Decimal:
@@ -175,7 +197,7 @@ class Invoice:
             total += self.fee
         if self.service_fee_paid_by == "client":
             total += self.amount * SERVICE_FEE
-        return total.quantize(Decimal(1).scaleb(-self._coin.places), ROUND_UP)
+        return total.quantize(Decimal(1).scaleb(-self.coin_chosen.places), ROUND_UP)
 
     @property
     def received(self) -> Decimal:
@@ -195,6 +217,16 @@ class Invoice:
             self.status = "canceled"
             return True
         return False
+
+    def choose(self, fullcode: str) -> None:
+        """Choose the coin, as long as nothing was paid; raises ValueError."""
+        if fullcode not in COINS:
+            raise ValueError("that coin is not offered here")
+        if self.status != "created":
+            raise ValueError("the coin can be chosen only before anything is paid")
+        if fullcode != self.coin or not self.address:
+            self.coin = fullcode
+            self.address = new_address(self.coin_chosen)
 
     def pay(self, amount: Decimal) -> bool:
         """Receive money, at any time: blockchains do not ask. Tell whether the invoice became paid or overpaid."""
@@ -255,7 +287,7 @@ class Invoice:
             "is_email_required": False,
             "link": self.link,
             "invoice_id": None,
-            "currency": self._coin.as_json(),
+            "currency": self.coin_chosen.as_json(),
             "project": project.as_json(),
             "test_mode": self.test_mode,
         }
@@ -266,7 +298,7 @@ class Invoice:
             "uuid": f"INV-{self.uuid}",
             "created": as_moment(self.created),
             "address": self.address,
-            "currency": self._coin.as_json(),
+            "currency": self.coin_chosen.as_json(),
             "date_finished": as_moment(self.finished),
             "expiry_date": as_moment(self.expires),
             "side_commission": self.transfer_fee_paid_by,

@@ -3,6 +3,7 @@
 from aiohttp import ClientSession, web
 
 from sandbox.child import Child
+from sandbox.observer import Observer
 from sandbox.webhook import WebhookSender
 from sandbox.world import World
 
@@ -11,3 +12,4 @@ TOKEN = web.AppKey("token", str)
 CLIENT = web.AppKey("client", ClientSession)
 WEBHOOK = web.AppKey("webhook", WebhookSender)
 CHILD = web.AppKey("child", Child)
+OBSERVER = web.AppKey("observer", Observer)

@@ -4,6 +4,7 @@ import secrets
 import time
 from typing import Any
 
+from sandbox import channels
 from sandbox.telegram_rules import CALLBACK_DATA_LIMIT, text_entities
 from sandbox.updates import PRESS_LIFETIME
 from sandbox.world import Json, Message, Person, Press, World
@@ -103,6 +104,28 @@ def set_blocked(world: World, person_id: int, blocked: bool) -> None:
     }
     world.updates.push("my_chat_member", body, lane=f"chat:{person_id}")
     world.tell("people")
+
+
+def follow_invite(world: World, person_id: int, url: str) -> str:
+    """Open an invite link; answers joined, asked or member. Raises LookupError and ValueError as a client says."""
+    who = person(world, person_id)
+    outcome = channels.open_link(world, person_id, url)
+    words = {
+        "joined": "joined the channel",
+        "asked": "asks to join the channel",
+        "member": "is in the channel",
+    }
+    world.note("telegram", f"{who.first_name} {words[outcome]}")
+    return outcome
+
+
+def leave_channel(world: World, person_id: int, channel_id: int) -> None:
+    """Leave a channel; raises LookupError for somebody who is not in it."""
+    who, channel = person(world, person_id), world.channels.get(channel_id)
+    if channel is None or person_id not in channel.members:
+        raise LookupError("this person is not in that channel")
+    channels.leave(world, channel, person_id, by=person_id)
+    world.note("telegram", f"{who.first_name} left the channel")
 
 
 def inject(world: World, update: Any) -> int:

@@ -94,6 +94,7 @@ async def deliver(
 def _written(world: World, invoice: Invoice, settings: PostbackSettings, **outcome: object) -> Json:
     entry = world.write_down(
         world.postbacks,
+        kind="postback",
         invoice=f"INV-{invoice.uuid}",
         mode=settings.mode,
         format=settings.format,
@@ -133,6 +134,7 @@ async def _send(
     raw = urlencode(body) if form else json.dumps(body)
     if settings.mode == "garbage":
         raw = raw[: len(raw) // 2] + "\\\x00{"
+        entry["sent"] = raw
     try:
         async with client.post(
             world.project.notification_url,
@@ -145,5 +147,6 @@ async def _send(
     except (aiohttp.ClientError, TimeoutError) as error:
         entry["answer"] = f"{type(error).__name__}: {error}".rstrip(": ")
     entry["took"] = time.time() - entry["at"]
+    world.show(entry)
     world.tell("postbacks")
     return entry

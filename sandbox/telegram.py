@@ -8,14 +8,17 @@ from typing import Any
 
 from aiohttp import web
 
+from sandbox import telegram_channels
+from sandbox.faults import SENDING
 from sandbox.keys import WORLD
 from sandbox.telegram_methods import METHODS, Arguments
 from sandbox.telegram_rules import Refusal
+from sandbox.telegram_table import complaints
 from sandbox.updates import Conflict
 from sandbox.wire import cut, hang, html_502, pause
 from sandbox.world import Json, World
 
-SENDING = frozenset({"sendmessage", "senddocument", "sendphoto", "editmessagetext", "editmessagereplymarkup"})
+__all__ = ["routes", "telegram_channels"]  # which adds its methods to the table
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,16 @@ def routes() -> list[web.RouteDef]:
     return [
         web.get(r"/bot{token:[^/]+}/{method}", _called),
         web.post(r"/bot{token:[^/]+}/{method}", _called),
+        web.get(r"/file/bot{token:[^/]+}/files/{file_id}", _download),
     ]
+
+
+async def _download(request: web.Request) -> web.Response:
+    world = request.app[WORLD]
+    found = world.files.get(request.match_info["file_id"])
+    if request.match_info["token"] != world.credentials.bot_token or found is None:
+        return _respond(Refusal(404, "Not Found"))
+    return web.Response(body=found[2], content_type="application/octet-stream")
 
 
 async def _called(request: web.Request) -> web.StreamResponse:
@@ -45,12 +57,18 @@ async def _called(request: web.Request) -> web.StreamResponse:
         return _respond(refusal)
     chat_id = arguments.quiet_integer("chat_id")
     entry = world.write_down(
-        world.bot_calls, method=request.match_info["method"], chat_id=chat_id, arguments=arguments.as_json()
+        world.bot_calls,
+        kind="call",
+        method=request.match_info["method"],
+        chat_id=chat_id,
+        arguments=arguments.as_json(),
+        warnings=complaints(request.match_info["method"], arguments.values),
     )
-    response = await _answered(request, world, method, arguments, chat_id, entry)
-    if method != "getupdates":
-        world.tell("calls")
-    return response
+    try:
+        return await _answered(request, world, method, arguments, chat_id, entry)
+    finally:
+        entry["took"] = time.time() - entry["at"]
+        world.show(entry)
 
 
 async def _answered(
@@ -88,6 +106,7 @@ async def _answered(
             return cut(request)
         case "deliver_then_hang":
             await _carried_out(request, world, method, arguments, entry)
+            world.show(entry)
             return await hang(request, world)
         case "deliver_then_close":
             await _carried_out(request, world, method, arguments, entry)
@@ -121,7 +140,9 @@ async def _carried_out(
         refusal = caught
     else:
         answer: Json = {"ok": True, "result": result}
-        entry |= {"status": 200, "answer": answer, "took": time.time() - entry["at"]}
+        entry |= {"status": 200, "answer": answer}
+        if method == "getupdates" and result:
+            world.show(entry)
         return web.json_response(answer)
     entry |= {"status": refusal.code, "answer": refusal.as_json()}
     return _respond(refusal)

@@ -2,12 +2,15 @@
 
 import json
 import re
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from sandbox.channels import asked_lately
+from sandbox.pictures import size_of_picture
 from sandbox.telegram_rules import (
     CAPTION_LIMIT,
     TEXT_LIMIT,
@@ -20,6 +23,14 @@ from sandbox.telegram_rules import (
 from sandbox.world import Json, Message, World
 
 WEBHOOK_PORTS = frozenset({443, 80, 88, 8443})
+PHOTO_LIMIT = 10 * 1024 * 1024
+FILE_LIMIT = 50 * 1024 * 1024
+CHAT_ACTIONS = frozenset(
+    {
+        "typing", "upload_photo", "record_video", "upload_video", "record_voice", "upload_voice",
+        "upload_document", "choose_sticker", "find_location", "record_video_note", "upload_video_note",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,9 @@ AnyMethod = TypeVar("AnyMethod", bound=Method)
 METHODS: dict[str, Method] = {}
 
 
-def _method(name: str) -> Callable[[AnyMethod], AnyMethod]:
+def method(name: str) -> Callable[[AnyMethod], AnyMethod]:
+    """Put a function into the method table under a name of the Bot API."""
+
     def register(function: AnyMethod) -> AnyMethod:
         METHODS[name.lower()] = function
         return function
@@ -89,7 +102,7 @@ def _chat(world: World, arguments: Arguments) -> int:
     if not arguments.text("chat_id"):
         raise bad_request("chat_id is empty")
     chat_id = arguments.integer("chat_id")
-    if chat_id in world.groups:
+    if chat_id in world.groups or chat_id in world.channels:
         return chat_id
     person = world.people.get(chat_id)
     if person is None:
@@ -98,7 +111,7 @@ def _chat(world: World, arguments: Arguments) -> int:
         raise Refusal(403, "Forbidden: user is deactivated")
     if person.blocked:
         raise Refusal(403, "Forbidden: bot was blocked by the user")
-    if not person.started:
+    if not person.started and not asked_lately(world, chat_id):
         raise Refusal(403, "Forbidden: bot can't initiate conversation with a user")
     return chat_id
 
@@ -140,7 +153,7 @@ def _send(world: World, chat_id: int, content: Json, markup: Json | None) -> Jso
     return body
 
 
-@_method("getMe")
+@method("getMe")
 async def get_me(world: World, _: Arguments) -> Json:
     return {
         **world.bot_user(),
@@ -152,7 +165,7 @@ async def get_me(world: World, _: Arguments) -> Json:
     }
 
 
-@_method("sendMessage")
+@method("sendMessage")
 async def send_message(world: World, arguments: Arguments) -> Json:
     text, entities = _text(arguments)
     markup = check_markup(arguments.values.get("reply_markup"))
@@ -189,7 +202,7 @@ def _edited(world: World, message: Message, content: Json, markup: Json | None) 
     return body
 
 
-@_method("editMessageText")
+@method("editMessageText")
 async def edit_message_text(world: World, arguments: Arguments) -> Json:
     text, entities = _text(arguments)
     markup = check_markup(arguments.values.get("reply_markup"))
@@ -199,13 +212,23 @@ async def edit_message_text(world: World, arguments: Arguments) -> Json:
     return _edited(world, message, {"text": text, "entities": entities or None}, markup)
 
 
-@_method("editMessageReplyMarkup")
+@method("editMessageCaption")
+async def edit_message_caption(world: World, arguments: Arguments) -> Json:
+    caption = {"caption": None, "caption_entities": None} | _caption(arguments)
+    markup = check_markup(arguments.values.get("reply_markup"))
+    message = _own_message(world, arguments)
+    if not {"photo", "document"} & message.body.keys():
+        raise bad_request("there is no caption in the message to edit")
+    return _edited(world, message, caption, markup)
+
+
+@method("editMessageReplyMarkup")
 async def edit_message_reply_markup(world: World, arguments: Arguments) -> Json:
     markup = check_markup(arguments.values.get("reply_markup"))
     return _edited(world, _own_message(world, arguments), {}, markup)
 
 
-@_method("deleteMessage")
+@method("deleteMessage")
 async def delete_message(world: World, arguments: Arguments) -> bool:
     chat_id = _chat(world, arguments)
     message = world.chats.get(chat_id, {}).get(arguments.integer("message_id"))
@@ -216,47 +239,69 @@ async def delete_message(world: World, arguments: Arguments) -> bool:
     return True
 
 
-async def _send_file(world: World, arguments: Arguments, kind: str) -> Json:
+def _stored_file(world: World, arguments: Arguments, kind: str) -> tuple[str, str, str, bytes]:
+    """Take an uploaded file in, or find the one whose file_id is sent again; raises `Refusal`."""
     uploaded = arguments.file(kind)
     if uploaded is None:
-        raise bad_request(f"there is no {kind} in the request")
+        named = arguments.text(kind)
+        if named in world.files:
+            return (named, *world.files[named])
+        if "://" in named:
+            raise bad_request("failed to get HTTP URL content")
+        raise bad_request(
+            "wrong remote file identifier specified: can't unserialize it. Wrong last symbol"
+            if named
+            else f"there is no {kind} in the request"
+        )
     name, content_type, content = uploaded
     if not content:
         raise bad_request("file must be non-empty")
+    if len(content) > (PHOTO_LIMIT if kind == "photo" else FILE_LIMIT):
+        raise Refusal(413, "Request Entity Too Large")
+    return f"sandbox-file-{secrets.token_hex(8)}", name, content_type, content
+
+
+async def _send_file(world: World, arguments: Arguments, kind: str) -> Json:
+    file_id, name, content_type, content = _stored_file(world, arguments, kind)
+    described: Json = {"file_id": file_id, "file_unique_id": file_id[-12:], "file_size": len(content)}
+    media: Any
+    if kind == "photo":
+        size = size_of_picture(content)
+        if size is None:
+            raise bad_request("IMAGE_PROCESS_FAILED")
+        width, height = size
+        if width + height > 10_000 or max(size) > 20 * min(size):
+            raise bad_request("PHOTO_INVALID_DIMENSIONS")
+        media = [{**described, "width": width, "height": height}]
+    else:
+        media = {**described, "file_name": name, "mime_type": content_type}
     caption = _caption(arguments)
     markup = check_markup(arguments.values.get("reply_markup"))
     chat_id = _chat(world, arguments)
-    file_id = f"sandbox-file-{len(world.files) + 1}"
     world.files[file_id] = (name, content_type, content)
-    described: Json = {"file_id": file_id, "file_unique_id": file_id, "file_size": len(content)}
-    media: Any = (
-        [{**described, "width": 90, "height": 90}]
-        if kind == "photo"
-        else {**described, "file_name": name, "mime_type": content_type}
-    )
     return _send(world, chat_id, {kind: media, **caption}, markup)
 
 
-@_method("sendDocument")
+@method("sendDocument")
 async def send_document(world: World, arguments: Arguments) -> Json:
     return await _send_file(world, arguments, "document")
 
 
-@_method("sendPhoto")
+@method("sendPhoto")
 async def send_photo(world: World, arguments: Arguments) -> Json:
     return await _send_file(world, arguments, "photo")
 
 
-@_method("sendChatAction")
+@method("sendChatAction")
 async def send_chat_action(world: World, arguments: Arguments) -> bool:
-    if not arguments.text("action"):
+    if arguments.text("action").lower() not in CHAT_ACTIONS:
         raise bad_request("wrong parameter action in request")
     chat_id = _chat(world, arguments)
     world.tell("typing", chat_id=chat_id)
     return True
 
 
-@_method("answerCallbackQuery")
+@method("answerCallbackQuery")
 async def answer_callback_query(world: World, arguments: Arguments) -> bool:
     text = arguments.text("text")
     if len(text) > 200:
@@ -273,7 +318,7 @@ async def answer_callback_query(world: World, arguments: Arguments) -> bool:
     return True
 
 
-@_method("getUpdates")
+@method("getUpdates")
 async def get_updates(world: World, arguments: Arguments) -> list[Json]:
     if world.webhook.url:
         raise Refusal(
@@ -296,7 +341,7 @@ def _remember_allowed_updates(world: World, arguments: Arguments) -> None:
     world.updates.allowed = [str(kind) for kind in allowed]
 
 
-@_method("setWebhook")
+@method("setWebhook")
 async def set_webhook(world: World, arguments: Arguments) -> bool:
     url = arguments.text("url")
     if not url:
@@ -327,7 +372,7 @@ async def set_webhook(world: World, arguments: Arguments) -> bool:
     return True
 
 
-@_method("deleteWebhook")
+@method("deleteWebhook")
 async def delete_webhook(world: World, arguments: Arguments) -> bool:
     if arguments.flag("drop_pending_updates"):
         world.updates.clear()
@@ -336,7 +381,7 @@ async def delete_webhook(world: World, arguments: Arguments) -> bool:
     return True
 
 
-@_method("getWebhookInfo")
+@method("getWebhookInfo")
 async def get_webhook_info(world: World, _: Arguments) -> Json:
     hook = world.webhook
     world.updates.drop_expired()
@@ -360,7 +405,7 @@ def _commands_key(arguments: Arguments) -> str:
     return "|".join((kind, str(scope.get("chat_id", "")), arguments.text("language_code")))
 
 
-@_method("setMyCommands")
+@method("setMyCommands")
 async def set_my_commands(world: World, arguments: Arguments) -> bool:
     commands = arguments.structure("commands")
     if not isinstance(commands, list):
@@ -379,12 +424,12 @@ async def set_my_commands(world: World, arguments: Arguments) -> bool:
     return True
 
 
-@_method("getMyCommands")
+@method("getMyCommands")
 async def get_my_commands(world: World, arguments: Arguments) -> list[Json]:
     return world.commands.get(_commands_key(arguments), [])
 
 
-@_method("deleteMyCommands")
+@method("deleteMyCommands")
 async def delete_my_commands(world: World, arguments: Arguments) -> bool:
     world.commands.pop(_commands_key(arguments), None)
     world.tell("commands")
@@ -401,37 +446,37 @@ def _profile_text(world: World, arguments: Arguments, name: str, limit: int) -> 
     return True
 
 
-@_method("setMyName")
+@method("setMyName")
 async def set_my_name(world: World, arguments: Arguments) -> bool:
     return _profile_text(world, arguments, "name", 64)
 
 
-@_method("setMyDescription")
+@method("setMyDescription")
 async def set_my_description(world: World, arguments: Arguments) -> bool:
     return _profile_text(world, arguments, "description", 512)
 
 
-@_method("setMyShortDescription")
+@method("setMyShortDescription")
 async def set_my_short_description(world: World, arguments: Arguments) -> bool:
     return _profile_text(world, arguments, "short_description", 120)
 
 
-@_method("getMyName")
+@method("getMyName")
 async def get_my_name(world: World, arguments: Arguments) -> Json:
     return {"name": world.profile.get("name", "")}
 
 
-@_method("getMyDescription")
+@method("getMyDescription")
 async def get_my_description(world: World, arguments: Arguments) -> Json:
     return {"description": world.profile.get("description", "")}
 
 
-@_method("getMyShortDescription")
+@method("getMyShortDescription")
 async def get_my_short_description(world: World, arguments: Arguments) -> Json:
     return {"short_description": world.profile.get("short_description", "")}
 
 
-@_method("setChatMenuButton")
+@method("setChatMenuButton")
 async def set_chat_menu_button(_: World, arguments: Arguments) -> bool:
     button = arguments.structure("menu_button")
     if button is not None and (not isinstance(button, dict) or "type" not in button):
@@ -439,10 +484,10 @@ async def set_chat_menu_button(_: World, arguments: Arguments) -> bool:
     return True
 
 
-@_method("getChat")
+@method("getChat")
 async def get_chat(world: World, arguments: Arguments) -> Json:
     chat_id = arguments.integer("chat_id")
-    if chat_id not in world.groups and chat_id not in world.people:
+    if not any(chat_id in known for known in (world.groups, world.channels, world.people)):
         raise bad_request("chat not found")
     return {
         **world.chat_object(chat_id),
@@ -461,13 +506,15 @@ async def get_chat(world: World, arguments: Arguments) -> Json:
     }
 
 
-@_method("getChatMember")
-async def get_chat_member(world: World, arguments: Arguments) -> Json:
-    chat_id, user_id = arguments.integer("chat_id"), arguments.integer("user_id")
-    if chat_id not in world.groups and chat_id not in world.people:
-        raise bad_request("chat not found")
-    if user_id == world.bot_id:
-        return {"user": world.bot_user(), "status": "member"}
-    if user_id not in world.people:
-        raise bad_request("invalid user_id specified")
-    return {"user": world.people[user_id].as_user(), "status": "member"}
+@method("getFile")
+async def get_file(world: World, arguments: Arguments) -> Json:
+    file_id = arguments.text("file_id")
+    if file_id not in world.files:
+        raise bad_request("invalid file_id")
+    _, _, content = world.files[file_id]
+    return {
+        "file_id": file_id,
+        "file_unique_id": file_id[-12:],
+        "file_size": len(content),
+        "file_path": f"files/{file_id}",
+    }

@@ -11,7 +11,7 @@ import time
 import aiohttp
 
 from sandbox.updates import Waiting
-from sandbox.world import World
+from sandbox.world import Json, Webhook, World
 
 PATIENCE = 60.0
 
@@ -70,8 +70,22 @@ class WebhookSender:
         hook = self._world.webhook
         headers = {"X-Telegram-Bot-Api-Secret-Token": hook.secret} if hook.secret else {}
         entry = self._world.write_down(
-            self._world.bot_calls, method="(webhook)", chat_id=None, arguments={"update": update.body}
+            self._world.bot_calls,
+            kind="webhook",
+            method="(webhook)",
+            url=hook.url,
+            chat_id=None,
+            arguments={"update": update.body},
         )
+        try:
+            return await self._sent(hook, headers, update, entry)
+        finally:
+            entry["took"] = time.time() - entry["at"]
+            self._world.show(entry)
+
+    async def _sent(
+        self, hook: Webhook, headers: dict[str, str], update: Waiting, entry: Json
+    ) -> float | None:
         async with self._free:
             try:
                 async with self._client.post(

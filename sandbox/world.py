@@ -4,6 +4,7 @@ One `World` is one bot and one CryptoCloud project; several live side by side in
 """
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
@@ -16,12 +17,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sandbox import timeline
+from sandbox.channels import Channel
 from sandbox.faults import Faults
 from sandbox.invoices import Invoice, Project
 from sandbox.updates import UpdateQueue
 
 Json = dict[str, Any]
 JOURNAL_LENGTH = 20_000
+KEPT_FILES = 50
 
 
 def _letters(length: int) -> str:
@@ -144,6 +148,7 @@ class World:
 
         self.people: dict[int, Person] = {}
         self.groups: dict[int, str] = {}
+        self.channels: dict[int, Channel] = {}
         self.chats: dict[int, dict[int, Message]] = {}
         self.files: dict[str, tuple[str, str, bytes]] = {}
         self.presses: dict[str, Press] = {}
@@ -159,6 +164,7 @@ class World:
         self.bot_calls: deque[Json] = deque(maxlen=JOURNAL_LENGTH)
         self.provider_calls: deque[Json] = deque(maxlen=JOURNAL_LENGTH)
         self.postbacks: deque[Json] = deque(maxlen=JOURNAL_LENGTH)
+        self.notes: deque[Json] = deque(maxlen=JOURNAL_LENGTH)
 
         self.changed_since_save = False
         self.stopping = asyncio.Event()
@@ -185,6 +191,8 @@ class World:
     def chat_object(self, chat_id: int) -> Json:
         if chat_id in self.groups:
             return {"id": chat_id, "title": self.groups[chat_id], "type": "group"}
+        if chat_id in self.channels:
+            return self.channels[chat_id].as_chat()
         return self.people[chat_id].as_chat()
 
     def new_message_id(self) -> int:
@@ -210,7 +218,7 @@ class World:
             callback()
 
     def write_down(self, journal: deque[Json], **entry: Any) -> Json:
-        """Append to one of the journals and return the entry, so that its outcome can be added."""
+        """Append to one of the journals and return the entry, so that its outcome can be added and shown."""
         line: Json = {
             "id": next(self._journal_ids),
             "at": time.time(),
@@ -219,11 +227,29 @@ class World:
             **entry,
         }
         journal.append(line)
+        self.show(line)
         return line
+
+    def note(self, lane: str, title: str, *, to: str = "", **details: Any) -> Json:
+        """Write down something that is no call: an act, a switch, a change of a payment's row.
+
+        `details` are `text`, `tone` (good, warn, bad), `quiet`, `request` and `answer`; see timeline.py.
+        """
+        return self.write_down(self.notes, kind="note", lane=lane, to=to or lane, title=title, **details)
+
+    @property
+    def journals(self) -> tuple[deque[Json], ...]:
+        """All journals; their ids are numbered through."""
+        return (self.bot_calls, self.provider_calls, self.postbacks, self.notes)
+
+    def show(self, entry: Json) -> None:
+        """Tell whoever watches the timeline how an entry stands now."""
+        if self._listeners and (line := timeline.line(entry)) is not None:
+            self.tell("line", line=line)
 
     def tell(self, topic: str, **details: Any) -> None:
         """Tell whoever watches that something changed."""
-        self.changed_since_save = True
+        self.changed_since_save |= topic not in {"line", "log", "row", "typing"}
         for listener in self._listeners:
             if listener.qsize() < 1000:
                 listener.put_nowait({"topic": topic, **details})
@@ -258,7 +284,14 @@ class World:
             invoice.shift(-seconds)
         for press in self.presses.values():
             press.at -= seconds
+        for messages in self.chats.values():
+            for message in messages.values():
+                for moment in {"date", "edit_date"} & message.body.keys():
+                    message.body[moment] -= int(seconds)
+        for channel in self.channels.values():
+            channel.shift(-seconds)
         self.updates.shift(-seconds)
+        self.tell("jump")
         self.tell("invoices")
 
     def save(self, path: Path) -> None:
@@ -266,6 +299,11 @@ class World:
         state = {
             "people": [asdict(person) for person in self.people.values()],
             "groups": {str(key): title for key, title in self.groups.items()},
+            "channels": [channel.as_json() for channel in self.channels.values()],
+            "files": {
+                file_id: [name, kind, base64.b64encode(content).decode()]
+                for file_id, (name, kind, content) in list(self.files.items())[-KEPT_FILES:]
+            },
             "chats": {
                 str(chat_id): [asdict(message) for message in messages.values()]
                 for chat_id, messages in self.chats.items()
@@ -288,6 +326,11 @@ class World:
             state = json.loads(path.read_text(encoding="utf-8"))
             self.people = {one["id"]: Person(**one) for one in state["people"]}
             self.groups = {int(key): title for key, title in state["groups"].items()}
+            self.channels |= {one["id"]: Channel.from_json(one) for one in state.get("channels", [])}
+            self.files = {
+                file_id: (name, kind, base64.b64decode(content))
+                for file_id, (name, kind, content) in state.get("files", {}).items()
+            }
             self.chats = {
                 int(chat_id): {one["body"]["message_id"]: Message(**one) for one in messages}
                 for chat_id, messages in state["chats"].items()

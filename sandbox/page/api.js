@@ -3,7 +3,12 @@
 export class Refused extends Error {}
 
 async function call(path, options) {
-  const response = await fetch(`/control/${path}`, { credentials: "same-origin", ...options });
+  let response;
+  try {
+    response = await fetch(`/control/${path}`, { credentials: "same-origin", ...options });
+  } catch {
+    throw new Refused("The sandbox does not answer: is it still running?");
+  }
   const text = await response.text();
   let answer;
   try {
@@ -24,4 +29,12 @@ export function watch(onChange, onLost) {
   const source = new EventSource("/control/events");
   source.onmessage = (event) => onChange(JSON.parse(event.data));
   source.onerror = onLost;
+}
+
+// Gathers many changes into one look.
+export function soon(work, delay, onTrouble) {
+  let timer = 0;
+  return () => {
+    if (!timer) timer = setTimeout(() => { timer = 0; work().catch(onTrouble); }, delay);
+  };
 }

@@ -1,6 +1,7 @@
 // The chat: bubbles that change in place, keyboards under them, toasts and alerts.
 
 import { act } from "./api.js";
+import { day, words } from "./client_words.js";
 import { element, formatted, safeLink } from "./text.js";
 
 const SPINNER_SECONDS = 15;
@@ -49,15 +50,15 @@ async function press(chatId, messageId, data, button) {
   }
 }
 
-function key(chatId, messageId, button) {
+function key(chatId, messageId, button, language) {
   const looks = { class: "button", "data-style": button.style };
   if (button.url) {
     const href = safeLink(button.url);
     return element("a", { ...looks, class: "button link", href, target: "_blank", rel: "noopener" }, button.text);
   }
   if (button.copy_text) {
-    const copy = () => navigator.clipboard.writeText(button.copy_text.text)
-      .then(() => say("Copied"), () => say(button.copy_text.text));
+    const { text } = button.copy_text;
+    const copy = () => navigator.clipboard.writeText(text).then(() => say(words(language).copied), () => say(text));
     return element("button", { ...looks, type: "button", onclick: copy }, button.text);
   }
   const data = button.callback_data;
@@ -65,36 +66,67 @@ function key(chatId, messageId, button) {
   return element("button", { ...looks, type: "button", onclick, disabled: data == null }, button.text);
 }
 
-function content(message, onCommand) {
+const sized = (bytes) => (bytes < 1024 ? `${bytes} B` : `${(bytes / 1024).toFixed(1)} KB`);
+const fileAt = (id) => `/control/files/${encodeURIComponent(id)}`;
+
+function content(message, onCommand, language) {
   const parts = [];
-  if (message.document) {
-    const href = `/control/files/${encodeURIComponent(message.document.file_id)}`;
-    parts.push(element("a", { href }, `📎 ${message.document.file_name}`));
-  }
-  if (message.photo) parts.push(element("em", {}, "🖼 photo"));
   const text = message.text ?? message.caption ?? "";
-  const entities = message.entities ?? message.caption_entities;
-  parts.push(element("div", { class: "text" }, formatted(text, entities, onCommand)));
-  const when = new Date(message.date * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  parts.push(element("time", {}, message.edit_date ? `edited ${when}` : when));
+  if (message.document) {
+    const { file_id: id, file_name: name, file_size: bytes } = message.document;
+    parts.push(element("a", { class: "document", href: fileAt(id), download: name },
+      element("i", { "aria-hidden": "true" }, "↓"), element("span", {}, element("b", {}, name), element("small", {}, sized(bytes)))));
+  }
+  if (message.photo) {
+    const { file_id: id, width, height } = message.photo.at(-1);
+    parts.push(element("a", { href: fileAt(id), target: "_blank", rel: "noopener" },
+      element("img", { class: "photo", src: fileAt(id), width, height, alt: text ? "Photo" : "Photo without a caption" })));
+  }
+  if (text) {
+    const entities = message.entities ?? message.caption_entities;
+    parts.push(element("div", { class: "text" }, formatted(text, entities, onCommand)));
+  }
+  const when = new Date(message.date * 1000).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hour12: false });
+  parts.push(element("time", {}, message.edit_date ? `${words(language).edited} ${when}` : when));
   return parts;
 }
 
-function bubble(chatId, message, onCommand) {
+function bubble(chatId, message, onCommand, language) {
+  const kind = ["bubble", message.edit_date && "edited", message.photo && !message.caption && "bare"].filter(Boolean).join(" ");
   const article = element("article", { class: message.from_bot ? "message" : "message mine" },
-    element("div", { class: "bubble" }, ...content(message, onCommand)));
+    element("div", { class: kind }, ...content(message, onCommand, language)));
   const rows = message.reply_markup?.inline_keyboard ?? [];
   if (rows.length) {
     article.append(element("div", { class: "keyboard" }, ...rows.map((row) =>
-      element("div", {}, ...row.map((button) => key(chatId, message.message_id, button))))));
+      element("div", {}, ...row.map((button) => key(chatId, message.message_id, button, language))))));
   }
   return article;
 }
 
-export function showChat(chatId, messages, { onCommand, welcome }) {
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
+const isAtEnd = () => list.scrollHeight - list.scrollTop - list.clientHeight < 90;
+const toEnd = () => { list.scrollTop = list.scrollHeight; };
+
+export function refused(method, why) {
+  const atEnd = isAtEnd();
+  list.append(element("p", { class: "refusal", role: "alert" }, element("b", {}, `Telegram refused ${method}: `), why));
+  if (atEnd) toEnd();
+}
+
+function separate(visible, language) {
+  for (const old of list.querySelectorAll(".day")) old.remove();
+  let last = "";
+  for (const message of visible) {
+    const now = day(message.date, language);
+    if (now !== last) shown.get(message.message_id).node.before(element("p", { class: "day" }, now));
+    last = now;
+  }
+}
+
+export function showChat(chatId, messages, { onCommand, welcome, language }) {
+  const atEnd = isAtEnd();
   const visible = messages.filter((one) => !one.deleted);
-  if (list.dataset.chat !== String(chatId)) {
+  const another = list.dataset.chat !== String(chatId);
+  if (another) {
     list.dataset.chat = chatId;
     list.replaceChildren();
     shown.clear();
@@ -112,18 +144,24 @@ export function showChat(chatId, messages, { onCommand, welcome }) {
     const signature = JSON.stringify(message);
     const before = shown.get(message.message_id);
     if (before?.signature === signature) continue;
-    const node = bubble(chatId, message, onCommand);
+    const node = bubble(chatId, message, onCommand, language);
     if (before) {
       const keys = [...before.node.querySelectorAll(".button")];
       const focused = keys.indexOf(document.activeElement);
       before.node.replaceWith(node);
-      if (focused >= 0) node.querySelectorAll(".button")[focused]?.focus();
+      if (message.edits !== before.edits) node.querySelector(".bubble").classList.add("flash");
+      if (focused >= 0) (node.querySelectorAll(".button")[focused] ?? list).focus({ preventScroll: true });
     } else {
+      if (!another) node.classList.add("fresh");
       list.append(node);
       grew = true;
     }
-    shown.set(message.message_id, { node, signature });
+    shown.set(message.message_id, { node, signature, edits: message.edits });
   }
+  separate(visible, language);
   if (!visible.length) list.append(element("p", { class: "nothing" }, welcome));
-  if (atEnd || grew) list.scrollTop = list.scrollHeight;
+  if (atEnd || grew) {
+    toEnd();
+    for (const picture of list.querySelectorAll("img")) if (!picture.complete) picture.addEventListener("load", toEnd, { once: true });
+  }
 }

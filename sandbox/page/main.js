@@ -1,9 +1,13 @@
-// The page: who you are, the chat with the bot, and what changes while you look.
+// The page: who you are, the chat with the bot, and what passes behind it while you look.
 
-import { act, read, watch } from "./api.js";
-import { answered, say, showChat } from "./chat.js";
-import { showInvoices, showPostbacks, showProcess, showProject, wirePanel } from "./panel.js";
+import { act, read, soon, watch } from "./api.js";
+import { answered, refused, say, showChat } from "./chat.js";
+import { words } from "./client_words.js";
+import { loadRow } from "./row.js";
+import { closeSheet, wireLinks } from "./sheet.js";
+import { attempt, showChannels, showPeople, showProcess, showProject, showSwitches, wireStage } from "./stage.js";
 import { element } from "./text.js";
+import { addLine, loadTimeline, wireTimeline } from "./timeline.js";
 
 const at = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
@@ -16,49 +20,47 @@ let typingTimer = 0;
 history.replaceState(null, "", "/");
 
 const person = () => state.people.find((one) => one.id === me) ?? state.people[0];
+const spoken = () => words(person().language);
+const trouble = (error) => say(error.message);
 
-function soon(work, delay = 40) {
-  let timer = 0;
-  return () => {
-    if (!timer) timer = setTimeout(() => { timer = 0; work().catch((error) => say(error.message)); }, delay);
-  };
+function showTab(name) {
+  document.body.dataset.tab = name;
+  for (const button of document.querySelectorAll("[data-pane]")) {
+    if (button.dataset.pane === name) {
+      button.setAttribute("aria-current", "page");
+      button.classList.remove("news");
+    } else button.removeAttribute("aria-current");
+  }
+  if (name === "behind") at("timeline").scrollTop = at("timeline").scrollHeight;
+  if (name === "chat") at("messages").scrollTop = at("messages").scrollHeight;
+}
+
+function news(name) {
+  if (document.body.dataset.tab !== name) document.querySelector(`[data-pane="${name}"]`).classList.add("news");
 }
 
 async function send(text) {
-  try {
-    await act("say", { person_id: me, text });
-  } catch (error) {
-    say(error.message);
-  }
-}
-
-function showPeople() {
-  const focused = document.activeElement?.dataset?.person;
-  at("people").replaceChildren(...state.people.map((one) => {
-    const button = element("button", {
-      type: "button", class: unread.has(one.id) ? "person unread" : "person",
-      "aria-pressed": String(one.id === me), "data-person": one.id, onclick: () => become(one.id),
-    },
-    element("span", { class: "avatar", "aria-hidden": "true" }, [...one.first_name][0] ?? "?"),
-    element("span", {}, element("b", {}, one.first_name),
-      element("small", {}, `${one.language} · ${one.blocked ? "blocked the bot" : one.id}`)));
-    return button;
-  }));
-  if (focused) document.querySelector(`[data-person="${focused}"]`)?.focus();
+  await attempt("say", { person_id: me, text });
 }
 
 function showComposer() {
   const who = person();
+  const said = spoken();
   const begin = at("begin");
-  const starting = !who.blocked && (payload || chatIsEmpty);
-  begin.hidden = !who.blocked && !starting;
-  begin.textContent = who.blocked ? "Restart the bot" : payload ? `Start with “${payload}”` : "Start";
+  begin.hidden = !who.blocked && !payload && !chatIsEmpty;
+  begin.textContent = who.blocked ? said.restart : payload ? `${said.start} · ${payload}` : said.start;
   at("say").hidden = who.blocked || (chatIsEmpty && !payload);
-  at("block").textContent = who.blocked ? "Unblock" : "Block";
+  at("text").placeholder = said.message;
+  at("block").textContent = who.blocked ? said.unblock : said.block;
+  at("me").textContent = who.first_name;
   at("menu").hidden = !who.commands.length;
-  at("commands").replaceChildren(...who.commands.map(({ command, description }) =>
-    element("li", {}, element("button", { type: "button", onclick: () => { closeMenu(); send(`/${command}`); } },
-      element("b", {}, `/${command}`), description))));
+  at("menu").lastElementChild.textContent = said.menu;
+  const offered = who.commands.map(({ command, description }) =>
+    element("li", {}, element("button", { type: "button", onclick: () => { closeMenu(); send(`/${command}`); at("text").focus(); } },
+      description, element("b", {}, `/${command}`))));
+  const open = document.activeElement?.closest("#commands") ? [...at("commands").querySelectorAll("button")].indexOf(document.activeElement) : -1;
+  at("commands").replaceChildren(...offered);
+  if (open >= 0) at("commands").querySelectorAll("button")[open]?.focus();
 }
 
 function closeMenu() {
@@ -71,8 +73,15 @@ async function loadChat() {
   const messages = await read(`chats/${whose}`);
   if (whose !== me) return;
   chatIsEmpty = !messages.some((one) => !one.deleted);
-  const description = state.profile[`description|${person().language}`] || state.profile.description;
-  showChat(whose, messages, { onCommand: send, welcome: description || "Press Start to talk to the bot." });
+  const { language } = person();
+  const description = state.profile[`description|${language}`] || state.profile.description;
+  showChat(whose, messages, { onCommand: send, language, welcome: description || "Press START to talk to the bot." });
+  showComposer();
+}
+
+function showState() {
+  showPeople(state, me, unread, become);
+  showChannels(state, person(), leave);
   showComposer();
 }
 
@@ -80,18 +89,10 @@ async function loadState() {
   state = await read("state");
   me = person().id;
   at("bot-name").textContent = state.profile.name || state.bot.first_name;
-  showPeople();
-  showComposer();
+  showState();
+  showSwitches(state);
   showProject(state);
   showProcess(state.process);
-}
-
-async function loadInvoices() {
-  showInvoices(await read("invoices"), state);
-}
-
-async function loadPostbacks() {
-  showPostbacks(await read("postbacks?limit=8"));
 }
 
 async function become(id) {
@@ -99,52 +100,85 @@ async function become(id) {
   localStorage.setItem("person", id);
   unread.delete(id);
   closeMenu();
-  showPeople();
-  await loadChat();
+  closeSheet();
+  presence();
+  showState();
+  showTab("chat");
+  await Promise.all([loadChat(), loadRow(me)]).catch(trouble);
+}
+
+async function follow(link) {
+  const answer = await attempt("people/join", { id: me, link });
+  if (answer) say(spoken()[answer.outcome]);
+}
+
+async function leave(channel) {
+  if (await attempt("people/leave", { id: me, channel_id: channel })) say(spoken().left);
+}
+
+function start(given) {
+  payload = given;
+  showComposer();
+  at("begin").focus();
 }
 
 const refresh = {
-  state: soon(loadState), chat: soon(loadChat, 15), invoices: soon(loadInvoices),
-  postbacks: soon(loadPostbacks), log: soon(loadState, 700),
+  state: soon(loadState, 40, trouble), chat: soon(loadChat, 15, trouble), row: soon(() => loadRow(me), 40, trouble), log: soon(loadState, 700, trouble),
 };
 
-function presence(text, seconds = 0) {
-  at("presence").textContent = text;
+function presence(text = "", seconds = 0) {
+  at("presence").textContent = text || spoken().bot;
+  at("presence").classList.toggle("typing", seconds > 0);
   clearTimeout(typingTimer);
-  if (seconds) typingTimer = setTimeout(() => presence("bot"), seconds * 1000);
+  if (seconds) typingTimer = setTimeout(presence, seconds * 1000);
+}
+
+function passed(line) {
+  addLine(line);
+  if (!line.quiet && line.tone === "bad") news("behind");
+  const isRefusal = line.from === "bot" && line.to === "telegram" && line.tone === "bad" && !line.pending;
+  if (isRefusal && line.chat_id === me) refused(line.title, `${line.status ?? ""} ${line.text}`.trim());
 }
 
 function changed(change) {
   switch (change.topic) {
     case "hello":
       for (const load of Object.values(refresh)) load();
-      presence("bot");
+      loadTimeline().catch(trouble);
+      presence();
+      break;
+    case "line":
+      passed(change.line);
+      break;
+    case "row":
+      refresh.row();
+      break;
+    case "jump":
+      refresh.chat();
+      refresh.row();
       break;
     case "chat":
       if (change.chat_id === me) {
         refresh.chat();
-        presence("bot");
-      } else {
+        presence();
+        news("chat");
+      } else if (state.people.some((one) => one.id === change.chat_id)) {
         unread.add(change.chat_id);
-        showPeople();
+        showPeople(state, me, unread, become);
+        news("stage");
       }
       break;
     case "typing":
-      if (change.chat_id === me) presence("typing…", 5);
+      if (change.chat_id === me) presence(spoken().typing, 5);
       break;
     case "answer":
       if (change.person_id === me) answered(change);
       break;
-    case "invoices":
-      refresh.invoices();
-      break;
-    case "postbacks":
-      refresh.postbacks();
-      break;
     case "log":
       refresh.log();
       break;
-    case "calls":
+    case "invoices":
+    case "postbacks":
       break;
     default:
       refresh.state();
@@ -155,50 +189,77 @@ at("say").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = at("text").value.trim();
   at("text").value = "";
+  closeMenu();
   if (text) send(text);
 });
+at("text").addEventListener("input", () => {
+  const typed = at("text").value;
+  const fits = (item) => item.querySelector("b").textContent.startsWith(typed);
+  if (!typed.startsWith("/")) {
+    if (!at("commands").contains(document.activeElement)) closeMenu();
+    return;
+  }
+  let any = false;
+  for (const item of at("commands").children) any = !(item.hidden = !fits(item)) || any;
+  at("commands").hidden = !any;
+});
 at("begin").addEventListener("click", async () => {
-  if (person().blocked) await act("people/unblock", { id: me });
+  if (person().blocked) await attempt("people/unblock", { id: me });
   const text = payload ? `/start ${payload}` : "/start";
   payload = "";
   await send(text);
+  showComposer();
   at("text").focus();
 });
-at("block").addEventListener("click", () =>
-  act(`people/${person().blocked ? "unblock" : "block"}`, { id: me }).catch((error) => say(error.message)));
+at("block").addEventListener("click", () => attempt(`people/${person().blocked ? "unblock" : "block"}`, { id: me }));
 at("menu").addEventListener("click", () => {
   const open = at("commands").hidden;
+  for (const item of at("commands").children) item.hidden = false;
   at("commands").hidden = !open;
   at("menu").setAttribute("aria-expanded", String(open));
   if (open) at("commands").querySelector("button")?.focus();
 });
+at("commands").addEventListener("keydown", (event) => {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!step) return;
+  event.preventDefault();
+  const keys = [...at("commands").querySelectorAll("li:not([hidden]) button")];
+  keys.at((keys.indexOf(document.activeElement) + step) % keys.length).focus();
+});
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !at("commands").hidden) {
+  if (event.key !== "Escape" || at("alert").open || closeSheet()) return;
+  if (!at("commands").hidden) {
     closeMenu();
     at("menu").focus();
   }
 });
 document.addEventListener("click", (event) => {
-  if (!event.target.closest(".commands")) closeMenu();
+  if (!event.target.closest(".commands, #text")) closeMenu();
 });
 at("add").addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = new FormData(event.target);
-  const id = Math.max(1002, ...state.people.map((one) => one.id).filter((one) => one < 9000)) + 1;
-  try {
-    await act("people", { id, first_name: form.get("first_name"), language: form.get("language") });
-    event.target.reset();
-    await loadState();
-    await become(id);
-  } catch (error) {
-    say(error.message);
-  }
+  const id = Math.max(1003, ...state.people.map((one) => one.id).filter((one) => one < 9000)) + 1;
+  if (!await attempt("people", { id, first_name: form.get("first_name"), language: form.get("language") })) return;
+  event.target.reset();
+  event.target.closest("details").open = false;
+  await loadState();
+  await become(id);
 });
-wirePanel();
+at("join").addEventListener("submit", (event) => {
+  event.preventDefault();
+  follow(event.target.elements.link.value);
+});
+for (const button of document.querySelectorAll("[data-pane]")) button.addEventListener("click", () => showTab(button.dataset.pane));
+
+wireStage();
+wireTimeline();
+wireLinks({ onStart: start, onInvite: follow });
+showTab("chat");
 try {
   await loadState();
-  await Promise.all([loadChat(), loadInvoices(), loadPostbacks()]);
+  await Promise.all([loadChat(), loadTimeline(), loadRow(me)]);
   watch(changed, () => presence("the sandbox does not answer"));
 } catch (error) {
-  say(error.message);
+  trouble(error);
 }

@@ -1,0 +1,230 @@
+"""Looks into the bot's database from outside, as any other program could: the payment's row, and how it moves.
+
+It finds the embedded server by the postmaster.pid in the data folder and reads, nothing else; without a server the
+page says so. On a person's wish it moves the data back in time, or makes the server crash and recover. It never
+touches a database that the bot was pointed at by DATABASE_URL.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from sandbox.world import Json, World
+
+LOOK_EVERY = 0.15
+LOOK_FOR_SERVER_EVERY = 0.5
+MOST_ROWS = 50
+TRIES = 5
+DAY = 86400
+# A row that changes in these is worth a line; leases and moments of checks are shown in the row alone.
+TOLD = ("status", "overpaid", "late", "review", "verdict", "cancel_requested", "wake")
+AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+
+_PAYMENTS = "SELECT to_jsonb(p) FROM payments p ORDER BY p.updated_at DESC, p.id LIMIT $1"
+_BOOK = "SELECT to_jsonb(l) FROM subscription_ledger l WHERE id > $1 ORDER BY id LIMIT $2"
+_SUBSCRIPTION = "SELECT to_jsonb(s) FROM subscriptions s WHERE user_id = $1"
+_MOMENTS = """
+    SELECT format('UPDATE %I SET %s', table_name,
+                  string_agg(format('%1$I = %1$I - make_interval(secs => $1)', column_name), ', ')) AS statement,
+           format('%I', table_name) AS name
+      FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+     WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND data_type = 'timestamp with time zone'
+     GROUP BY table_name ORDER BY table_name
+"""
+
+
+class NoDatabase(Exception):
+    """The bot's database is not there: one sentence for people."""
+
+
+@dataclass(frozen=True)
+class _Server:
+    pid: int
+    socket: str
+    port: int
+
+
+def _find(data: Path) -> _Server | None:
+    """Read https://www.postgresql.org/docs/current/storage-file-layout.html: pid, folder, start, port, socket."""
+    try:
+        lines = (data / "postgres" / "cluster" / "postmaster.pid").read_text().splitlines()
+        return _Server(int(lines[0]), lines[4], int(lines[3])) if lines[4] else None
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+class Observer:
+    """One observer of one data folder. `state` is absent or watching."""
+
+    def __init__(self, world: World, data: Path) -> None:
+        self._world = world
+        self._data = data
+        self.state = "absent"
+        self._payments: dict[str, Json] | None = None
+        self._last_entry = 0
+        self._connection: Any = None
+
+    async def run(self) -> None:
+        """Watch until cancelled, through every restart of the server."""
+        while True:
+            try:
+                self._connection = await self._connect(read_only=True)
+                while True:
+                    await self._look()
+                    self._move("watching")
+                    await asyncio.sleep(LOOK_EVERY)
+            except (*AWAY, NoDatabase):
+                self._move("absent")
+                await asyncio.sleep(LOOK_FOR_SERVER_EVERY)
+            finally:
+                if self._connection is not None:
+                    self._connection.terminate()
+                    self._connection = None
+
+    def _move(self, state: str) -> None:
+        if state != self.state:
+            self.state = state
+            title = "the database is there" if state == "watching" else "the database is away"
+            self._world.note(
+                "row", title, quiet=state == "watching", tone="" if state == "watching" else "warn"
+            )
+            self._world.tell("row")
+
+    async def _connect(self, *, read_only: bool) -> Any:
+        server = _find(self._data)
+        if server is None:
+            raise NoDatabase("the bot's database is not there: start the bot")
+        settings = {"application_name": "sandbox", "lock_timeout": "5s"}
+        if read_only:
+            settings["default_transaction_read_only"] = "on"
+        return await asyncpg.connect(
+            host=server.socket,
+            port=server.port,
+            user="subgate",
+            database="subgate",
+            timeout=5,
+            command_timeout=10,
+            server_settings=settings,
+        )
+
+    async def _look(self) -> None:
+        rows = [json.loads(one[0]) for one in await self._connection.fetch(_PAYMENTS, MOST_ROWS)]
+        entries = [
+            json.loads(one[0]) for one in await self._connection.fetch(_BOOK, self._last_entry, MOST_ROWS)
+        ]
+        known, self._payments = self._payments, {**(self._payments or {}), **{one["id"]: one for one in rows}}
+        changed = False
+        for row in reversed(rows):
+            before = (known or {}).get(row["id"])
+            if before == row:
+                continue
+            changed = True
+            if known is not None:
+                self._tell_of(before, row)
+        if entries:
+            self._last_entry = entries[-1]["id"]
+            changed = True
+            for entry in entries if known is not None else ():
+                self._tell_of_entry(entry)
+        if changed:
+            self._world.tell("row")
+
+    def _tell_of(self, before: Json | None, row: Json) -> None:
+        changes = {name: [before.get(name) if before else None, value] for name, value in row.items()}
+        changes = {name: pair for name, pair in changes.items() if pair[0] != pair[1]}
+        told = [name for name in TOLD if name in changes]
+        if before is None:
+            title, text = (
+                row["status"],
+                f"{row['tier']} · {row['period']} · {row['amount']:.2f} {row['currency']}",
+            )
+        elif "status" in told:
+            title = f"{before['status']} → {row['status']}"
+            text = " · ".join(name for name in ("overpaid", "late", "review") if row[name])
+        elif told == ["wake"]:
+            title, text = "woken", "look now"
+        elif told:
+            title, text = ", ".join(name.replace("_", " ") for name in told if name != "wake"), row["status"]
+        else:
+            return
+        tone = {"paid": "good", "partial": "warn", "failed": "bad", "expired": "warn"}.get(row["status"], "")
+        self._world.note(
+            "bot",
+            title,
+            to="row",
+            text=text,
+            tone=tone if "status" in told else "",
+            request=changes,
+            answer=row,
+        )
+
+    def _tell_of_entry(self, entry: Json) -> None:
+        days = f"{entry['seconds'] / DAY:+g} days of {entry['tier']}"
+        text = f"until {entry['ends_at'][:16].replace('T', ' ')}"
+        self._world.note(
+            "bot", days, to="row", text=f"ledger: {entry['kind']}, {text}", tone="good", answer=entry
+        )
+
+    async def rows_of(self, person_id: int) -> Json:
+        """What stands in the database about one person: newest payments first, and the subscription."""
+        payments = [one for one in (self._payments or {}).values() if one["user_id"] == person_id]
+        payments.sort(key=lambda one: one["created_at"], reverse=True)
+        subscription = None
+        with contextlib.suppress(*AWAY, NoDatabase):
+            async with self._visit(read_only=True) as connection:
+                found = await connection.fetchval(_SUBSCRIPTION, person_id)
+                subscription = json.loads(found) if found else None
+        return {"state": self.state, "payments": payments[:5], "subscription": subscription}
+
+    @contextlib.asynccontextmanager
+    async def _visit(self, *, read_only: bool) -> Any:
+        connection = await self._connect(read_only=read_only)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+    async def jump(self, seconds: float) -> None:
+        """Move every moment in the bot's tables back by so much, in one transaction; raises `NoDatabase`.
+
+        The append-only books and updated_at are kept by triggers, which do not fire for a replica's transactions.
+        """
+        for attempt in range(TRIES):
+            try:
+                async with self._visit(read_only=False) as connection, connection.transaction():
+                    tables = await connection.fetch(_MOMENTS)
+                    if tables:
+                        names = ", ".join(one["name"] for one in tables)
+                        await connection.execute(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
+                    await connection.execute("SET LOCAL session_replication_role = replica")
+                    for one in tables:
+                        await connection.execute(one["statement"], seconds)
+            except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError) as error:
+                if attempt == TRIES - 1:
+                    raise NoDatabase("the database was too busy to be moved: try again") from error
+            except AWAY as error:
+                raise NoDatabase("the database went away meanwhile: nothing was moved") from error
+            else:
+                return
+
+    async def crash(self) -> None:
+        """Let one server process die by SIGKILL: all sessions are lost, and PostgreSQL recovers from its log.
+
+        The process is the one that serves this very connection; the server itself goes on.
+        """
+        try:
+            async with self._visit(read_only=True) as connection:
+                pid = await connection.fetchval("SELECT pg_backend_pid()")
+                os.kill(pid, signal.SIGKILL)
+                await asyncio.sleep(0.05)
+        except PermissionError as error:
+            raise NoDatabase("the server belongs to somebody else, who may not be disturbed") from error
+        except AWAY as error:
+            raise NoDatabase("the bot's database does not answer") from error
