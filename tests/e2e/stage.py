@@ -109,11 +109,10 @@ class Stage:
     def world(self) -> World:
         return self.sandbox.world
 
-    async def open(self, *, ready: bool = True, port: int = 0, **environment: str) -> Bot:
-        """Start a process; `environment` is for this one only, and port 0 takes a free one."""
-        port = port or free_port()
+    def settings(self, port: int) -> dict[str, str]:
+        """The whole environment of a process: nothing of this machine's own."""
         credentials = self.world.credentials
-        given = {
+        return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "BOT_TOKEN": credentials.bot_token,
@@ -133,11 +132,15 @@ class Stage:
             "PYTHONPATH": str(ROOT),
             "TIERS_FILE": str(ROOT / "tiers.toml"),
         }
+
+    async def open(self, *, ready: bool = True, port: int = 0, **environment: str) -> Bot:
+        """Start a process; `environment` is for this one only, and port 0 takes a free one."""
+        port = port or free_port()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "bot",
-            env=given | self.environment | environment,
+            env=self.settings(port) | self.environment | environment,
             cwd=self.folder,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -329,7 +332,10 @@ class Customer:
 
 @asynccontextmanager
 async def stage(url: URL, folder: Path, **environment: str) -> AsyncIterator[Stage]:
-    """Set a stage: a world and a migrated database; whatever still runs at the end is killed."""
+    """Set a stage: a world and a migrated database; whatever still runs at the end is killed.
+
+    Whatever was played, no process may have printed a secret.
+    """
     db = Database(url)
     world = World()
     world.add_person(Person(ADMIN, "Merchant", "en"))
@@ -341,3 +347,6 @@ async def stage(url: URL, folder: Path, **environment: str) -> AsyncIterator[Sta
             for bot in play.bots:
                 await bot.kill()
             await db.dispose()
+        said = "\n".join(line for bot in play.bots for line in bot.log)
+        for secret in (world.credentials.bot_token, world.credentials.api_key, world.credentials.secret_key):
+            assert secret not in said, "a process has printed a secret"
