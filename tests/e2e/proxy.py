@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from sqlalchemy import URL
+
 Address = Path | tuple[str, int]
 
 
@@ -149,3 +151,13 @@ async def proxy(*targets: Address, port: int = 0) -> AsyncIterator[Proxy]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def socket_of(url: URL) -> Path:
+    """Where the embedded server listens."""
+    return Path(str(url.query["host"])) / f".s.PGSQL.{url.port}"
+
+
+def over(wire: Proxy, url: URL) -> str:
+    """The address of the same database over a proxy."""
+    return f"postgresql://{url.username}@127.0.0.1:{wire.port}/{url.database}"

@@ -23,7 +23,7 @@ from services import ledger
 from services.db import database_url
 from services.embedded_postgres import EmbeddedPostgres, start_embedded_postgres
 from tests.conftest import TEMPLATE, administer
-from tests.e2e.proxy import Proxy, proxy
+from tests.e2e.proxy import Proxy, over, proxy, socket_of
 from tests.e2e.stage import Bot, Customer, Stage, at_once, free_port, stage, until
 
 NewStage = Callable[..., Awaitable[Stage]]
@@ -60,16 +60,6 @@ def bot(wired: Stage, wire: Proxy) -> Iterator[Bot]:
     yield only
     wire.mend()
     assert only.process.returncode is None
-
-
-def socket_of(url: URL) -> Path:
-    """Where the embedded server listens."""
-    return Path(str(url.query["host"])) / f".s.PGSQL.{url.port}"
-
-
-def over(wire: Proxy, url: URL) -> str:
-    """The address of the same database over a proxy."""
-    return f"postgresql://{url.username}@127.0.0.1:{wire.port}/{url.database}"
 
 
 def somebody(play: Stage) -> Customer:
@@ -211,6 +201,25 @@ def fragile() -> Iterator[EmbeddedPostgres]:
         Path(folder).chmod(0o755)
         with start_embedded_postgres(Path(folder) / "data", fsync=False) as server:
             yield server
+
+
+async def test_a_database_that_only_reads_takes_no_postback(wired: Stage, wire: Proxy, bot: Bot) -> None:
+    """As a standby after a failover, or a server whose disk is full: it answers, and writes nothing."""
+    ann = somebody(wired)
+    invoice = await ann.order()
+    alter = f"ALTER DATABASE {wired.url.database} SET default_transaction_read_only"
+    await administer(wired.url, f"{alter} = on")
+    await wired.rows(TERMINATE)
+    invoice.pay(invoice.to_surcharge)
+
+    assert await send_postback(wired, bot, invoice) == (503, "5")
+    await until(lambda: is_unready(bot), within=5, what="the process to say that it is not ready")
+    assert await ann.ledger() == []
+    await administer(wired.url.set(database="postgres"), f"{alter} = off")
+    await wired.rows(TERMINATE)
+
+    await was_granted_once(ann, invoice)
+    await wired.ready(bot)
 
 
 async def test_a_crashing_postgresql_grants_each_purchase_once(

@@ -12,6 +12,7 @@ from sqlalchemy import URL
 
 from sandbox import people
 from tests.conftest import TEMPLATE, administer
+from tests.e2e.proxy import Proxy, over, proxy, socket_of
 from tests.e2e.stage import ADMIN, Bot, Customer, Stage, free_port, stage, until
 
 SECRET = "a-secret-that-only-telegram-knows"
@@ -21,14 +22,15 @@ _ids = iter(range(70_000, 80_000))
 _update_ids = itertools.count(1)
 
 
-async def open_hook(play: Stage) -> Bot:
-    """Start a process in webhook mode."""
+async def open_hook(play: Stage, database: str = "") -> Bot:
+    """Start a process in webhook mode, on the stage's own database or the one of another address."""
     port = free_port()
     return await play.open(
         port=port,
         TELEGRAM_UPDATES="webhook",
         TELEGRAM_WEBHOOK_SECRET=SECRET,
         BASE_URL=f"http://127.0.0.1:{port}",
+        DATABASE_URL=database or play.url.render_as_string(hide_password=False),
     )
 
 
@@ -48,12 +50,19 @@ async def stolen(template: URL, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 
 @pytest_asyncio.fixture(scope="module")
-async def hook(template: URL, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+async def wire(template: URL) -> AsyncIterator[Proxy]:
+    """The way to the database, which can be broken."""
+    async with proxy(socket_of(template)) as between:
+        yield between
+
+
+@pytest_asyncio.fixture(scope="module")
+async def hook(template: URL, wire: Proxy, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """A shop in webhook mode, where Telegram repeats quickly."""
     async with stage(*await _set(template, tmp_path_factory.mktemp("hook"))) as play:
         play.world.webhook.retry_unit = 0.05
         play.person(ADMIN, name="Merchant").say("/start")
-        await open_hook(play)
+        await open_hook(play, over(wire, play.url))
         yield play
 
 
@@ -121,14 +130,37 @@ async def test_an_update_that_failed_is_brought_again_and_goes_through(hook: Sta
     await ann.read("How it works")
 
     await until(lambda: not hook.world.updates.waiting, what="Telegram to hear that it was handled")
-    brought = [
-        call["status"]
-        for call in hook.calls("(webhook)")
-        if call["arguments"]["update"].get("message", {}).get("from", {}).get("id") == ann.id
-    ]
-    assert brought == [500, 500, 200]
+    assert _answers(hook, ann) == [500, 500, 200]
     assert len(ann.messages) == 1
     assert await hook.rows("SELECT * FROM failed_updates WHERE dead_at IS NULL") == []
+
+
+async def test_an_update_during_an_outage_of_the_database_is_brought_again(
+    hook: Stage, wire: Proxy, ann: Customer
+) -> None:
+    ann.say("/start")
+    await ann.press("tier:pro")
+    await until(lambda: "period:pro:month" in str([one.body for one in ann.messages]))
+    wire.cut()
+    press = await ann.press("period:pro:month")
+    await until(lambda: 503 in _answers(hook, ann), what="an answer that says: later")
+    wire.mend()
+
+    await ann.press("pay:pro:month")
+    assert hook.world.presses[press].answered
+    await ann.pay(await ann.invoice())
+    await ann.read("subscription is active")
+    assert len(await ann.ledger()) == 1
+
+
+def _answers(hook: Stage, ann: Customer) -> list[int | None]:
+    """The statuses with which the process answered this person's updates."""
+    return [
+        call.get("status")
+        for call in hook.calls("(webhook)")
+        for event in call["arguments"]["update"].values()
+        if isinstance(event, dict) and event["from"]["id"] == ann.id
+    ]
 
 
 async def test_an_update_nobody_can_read_is_put_aside_in_the_open(hook: Stage, ann: Customer) -> None:
