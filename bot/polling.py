@@ -95,7 +95,10 @@ class Polling:
         if not call.done():
             call.cancel()
             return
-        for raw in call.result():
+        fetched = call.result()
+        # Confirmed now. Named once only, because after a quiet week Telegram's ids may begin anew below it.
+        self._offset = None
+        for raw in fetched:
             self._take(raw)
         if self._waiting:
             await asyncio.wait(set(self._waiting.values()), timeout=0.5, return_when=asyncio.FIRST_COMPLETED)

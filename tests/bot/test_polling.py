@@ -104,6 +104,18 @@ async def test_one_update_that_cannot_be_read_stops_no_other(office: Office) -> 
     assert dead["dead_at"] is not None
 
 
+async def test_ids_that_begin_anew_after_a_quiet_week_are_fetched(office: Office) -> None:
+    diary = Diary()
+    office.person(1)
+    async with polling(office, diary):
+        people.say(office.world, 1, "before")
+        await until(lambda: "before" in diary.done and not office.world.updates.waiting)
+        message = {"message_id": 9, "date": 1, "chat": {"id": 1, "type": "private"}, "text": "after"}
+        sender = {"id": 1, "is_bot": False, "first_name": "Ann"}
+        people.inject(office.world, {"update_id": 7, "message": message | {"from": sender}})
+        await until(lambda: "after" in diary.done)
+
+
 async def test_an_update_waits_for_the_database_and_is_not_lost(office: Office) -> None:
     tries: list[int] = []
 
