@@ -22,6 +22,7 @@ from services.errors import DatabaseUnavailable, ShopError
 from services.users import Person
 
 LONGEST_HANDLING = 10.0  # seconds
+LARGEST_ID = 2**63 - 1  # of a bigint; Telegram's own are far smaller
 REMEMBERED = 10_000
 
 _log = structlog.get_logger(__name__)
@@ -29,6 +30,12 @@ _log = structlog.get_logger(__name__)
 
 class NotHandledError(Exception):
     """An update failed and is to be brought again."""
+
+
+class NotAnUpdateError(ShopError, ValueError):
+    """Something without a number of its own that could be kept."""
+
+    status = 400
 
 
 class UpdateDesk:
@@ -43,12 +50,12 @@ class UpdateDesk:
     async def handle(self, raw: dict[str, Any]) -> None:
         """Handle an update as Telegram sent it.
 
-        Raises `NotHandledError` or `DatabaseUnavailable` where it is to be brought again, and `ValueError` for
-        what has no update id.
+        Raises `NotHandledError` or `DatabaseUnavailable` where it is to be brought again, and `NotAnUpdateError`
+        for what has no update id.
         """
         update_id = raw.get("update_id")
-        if not isinstance(update_id, int):
-            raise ValueError("not an update: it has no update_id")
+        if not isinstance(update_id, int) or isinstance(update_id, bool) or abs(update_id) > LARGEST_ID:
+            raise NotAnUpdateError("not an update: it has no update_id")
         if update_id in self._done:
             return
         try:
