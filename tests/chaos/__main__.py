@@ -93,7 +93,7 @@ async def _run(folder: Path, seed: int, seconds: float, size: int) -> int:
         replicas = Replicas(play, front, ports, diary, dice["replicas"], lifetime=(2.0, 9.0))
         crowd = Crowd(play, diary, by_price, dice["crowd"], size, seconds, regulars=20 if size >= 200 else 8)
         disasters = Disasters(
-            crowd, replicas, server, diary, dice["disasters"], crash_every=max(12.0, min(40.0, seconds / 14))
+            crowd, replicas, server, diary, dice["disasters"], crash_every=max(20.0, min(40.0, seconds / 14))
         )
         merchant = _merchant(play, crowd, server, replicas, diary, price_list, folder)
         everything.push_async_callback(merchant.cryptocloud.aclose)
@@ -142,30 +142,31 @@ async def _storm(
     """Let people buy while everything fails, and in the middle of it lose the database once."""
     buying = asyncio.create_task(crowd.shop())
     failing = asyncio.create_task(disasters.play())
-    background = [failing]
+    all_tasks = [buying, failing]
     try:
         if with_restore:
-            await _pass_time(seconds * 0.45, buying, failing)
+            await _pass_time(seconds * 0.45, *all_tasks)
             await merchant.back_up()
-            await _pass_time(min(30.0, seconds * 0.06), buying, failing)
+            await _pass_time(min(30.0, seconds * 0.06), *all_tasks)
             await merchant.restore()
-            background.append(asyncio.create_task(merchant.keep_house()))
+            all_tasks.append(asyncio.create_task(merchant.keep_house()))
         end = crowd.began + seconds
-        await _pass_time(max(0.0, end - time.monotonic()), buying, *background)
+        await _pass_time(end - time.monotonic(), *all_tasks)
         while crowd.paid < crowd.size and time.monotonic() < end + seconds / 2:
-            await _pass_time(0.5, buying, *background)
-        crowd.closing = True
-        await buying
+            await _pass_time(0.5, *all_tasks)
     finally:
-        buying.cancel()
-        for one in background:
+        crowd.closing = True
+        disasters.over.set()
+        await asyncio.wait({buying, failing})
+        for one in all_tasks:
             one.cancel()
-        await asyncio.gather(buying, *background, return_exceptions=True)
+        await asyncio.gather(*all_tasks, return_exceptions=True)
+    buying.result()
 
 
 async def _pass_time(seconds: float, *others: "asyncio.Task[None]") -> None:
     """Wait, and fail as soon as one of the others does."""
-    done, _ = await asyncio.wait(others, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait(others, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED)
     for other in done:
         other.result()
 

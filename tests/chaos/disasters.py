@@ -5,7 +5,7 @@ import random
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.customers import Crowd
@@ -27,9 +27,10 @@ class Disasters:
     diary: Diary
     dice: random.Random
     crash_every: float
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def play(self) -> None:
-        """Go on until cancelled; what is under way is mended then."""
+        """Go on until `over`; what is under way is mended before this comes back."""
         async with asyncio.TaskGroup() as all_at_once:
             all_at_once.create_task(self._again_and_again(self._outside_trouble, 2.0))
             all_at_once.create_task(self._again_and_again(self._crash_the_database, self.crash_every))
@@ -37,8 +38,10 @@ class Disasters:
             all_at_once.create_task(self._again_and_again(self._trouble_on_the_wire, 12.0))
 
     async def _again_and_again(self, trouble: Callable[[], Awaitable[None]], pause: float) -> None:
-        while True:
-            await asyncio.sleep(self.dice.uniform(0.6, 1.3) * pause)
+        while not self.over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.over.wait(), self.dice.uniform(0.6, 1.3) * pause)
+                return
             await trouble()
 
     async def _freeze(self) -> None:

@@ -65,7 +65,8 @@ class Server:
                     if b"subgate subgate" in words.replace(b"\0", b" "):
                         with self._diary.during("database: backend killed"):
                             os.kill(child, signal.SIGKILL)
-                            await asyncio.sleep(1)
+                            await asyncio.sleep(0.5)
+                            await self.start()  # which waits until it answers again
                         return
 
     def stop(self) -> None:
