@@ -7,11 +7,13 @@ import pytest
 from sqlalchemy import text
 
 from services import payments, subscriptions
+from services.checkout import order
 from services.config import Settings
 from services.db import Database
 from services.payments import Answer
 from services.settlement import settle
-from tests.shop import customer, fact, invoice, keys, payment, rows
+from services.tiers import PriceList
+from tests.shop import cryptocloud_world, customer, fact, invoice, keys, payment, rows
 
 HIGH, LOW = (UUID(f"{digit}0000000-0000-4000-8000-000000000000") for digit in "92")
 
@@ -119,3 +121,16 @@ async def test_what_is_rolled_back_has_told_nobody_anything(db: Database, settin
 
     assert await keys(db) == []
     assert await rows(db, "SELECT * FROM subscription_ledger") == []
+
+
+async def test_an_order_is_looked_after_by_the_timer_from_its_first_moment(
+    db: Database, settings: Settings, price_list: PriceList
+) -> None:
+    """No postback ever comes, nobody presses anything: the first look is due all the same."""
+    person = await customer(db)
+    async with cryptocloud_world() as provider:
+        await order(db, provider.client, settings, price_list, person, "pro", "month", message_id=None)
+
+    (stored,) = await rows(db, "SELECT next_check_at - created_at AS pause FROM payments")
+    assert stored["pause"] is not None
+    assert stored["pause"].total_seconds() <= float(settings.check_seconds) + 10
