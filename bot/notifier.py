@@ -54,7 +54,7 @@ async def send_due(bot: Bot, shop: Shop) -> int:
 
 
 async def _send_in_order(bot: Bot, shop: Shop, theirs: list[Claimed]) -> None:
-    patience = min(LONGEST_SEND, float(shop.settings.lease_seconds) * 0.45) / len(theirs)
+    patience = min(LONGEST_SEND, float(shop.settings.lease_seconds) * 0.45 / len(theirs))
     for one in theirs:
         await _send(bot, shop, one, patience)
 
