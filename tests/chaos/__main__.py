@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import deque
 from pathlib import Path
+from statistics import median
 
 import uvloop
 
@@ -105,6 +106,8 @@ async def _run(folder: Path, seed: int, seconds: float, size: int) -> int:
         books = await read_books(crowd)
         found = Recount(crowd, books, merchant, replicas, diary, price_list).run()
         await _ask_for_status(crowd, found)
+        if replicas.openings:
+            found.figure("a process takes part after (median)", f"{median(replicas.openings):.1f} s")
         found.figure("drained after", f"{drained:.0f} s")
         found.figure("seed, time", f"{seed}, {time.monotonic() - began:.0f} s")
         return _print(found, diary, replicas)

@@ -41,6 +41,7 @@ class Replicas:
     mortal: bool = True
     bots: dict[int, Bot] = field(default_factory=dict)
     exits: Counter[int] = field(default_factory=Counter)
+    openings: list[float] = field(default_factory=list)
     _lives: "list[asyncio.Task[None]]" = field(default_factory=list)
     _taking_part: set[tuple[str, int]] = field(default_factory=set)
 
@@ -75,7 +76,9 @@ class Replicas:
             opening = time.monotonic()
             while not gone.done() and not bot.lines(OPEN) and time.monotonic() < opening + LONGEST_START:
                 await asyncio.wait({gone}, timeout=0.1)
-            self._send_here(bot.port)
+            if not gone.done():
+                self.openings.append(time.monotonic() - opening)
+                self._send_here(bot.port)
             die_at = time.monotonic() + self.dice.uniform(*self.lifetime)
             while not gone.done():
                 await asyncio.wait({gone}, timeout=0.2)
