@@ -6,10 +6,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,6 +22,7 @@ from sandbox import checkout, people, postback
 from sandbox.app import Sandbox, running
 from sandbox.invoices import DEFAULT_COIN, Invoice, PostbackSettings, new_uuid
 from sandbox.world import Message, Person, World
+from services import ledger
 from services.db import Database
 from tests import shop
 from tests.shop import rows
@@ -323,6 +325,23 @@ class Customer:
         return await self.stage.rows(
             "SELECT * FROM subscription_ledger WHERE user_id = :id ORDER BY id", id=self.id
         )
+
+    async def was_granted_once(
+        self, invoice: Invoice, *, copies: Container[int] = (1,), within: float = 60.0
+    ) -> None:
+        """A paid invoice came out right: a row in the book that adds up, and as many receipts as `copies` allow."""
+        await self.read("subscription is active", within=within)
+        payment = await self.payment(invoice)
+        await until(partial(self.receipts, payment["id"]), what="the receipt")
+        await until(self._was_told_all, within=within, what="everything to be told")
+        assert payment["status"] == "paid"
+        assert len(self.receipts(payment["id"])) in copies
+        assert [entry["payment_id"] for entry in await self.ledger()] == [payment["id"]]
+        assert await ledger.check(self.stage.db) == []
+
+    async def _was_told_all(self) -> bool:
+        due = "SELECT 1 FROM notifications WHERE user_id = :id AND state = 'due'"
+        return not await self.stage.rows(due, id=self.id)
 
     def receipts(self, payment: UUID | None = None) -> list[str]:
         """The receipts that arrived."""

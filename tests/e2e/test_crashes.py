@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from sandbox.invoices import Invoice
-from services import ledger
-from tests.e2e.stage import Customer, Stage, at_once, until
+from tests.e2e.stage import Customer, Stage, at_once
+
+pytestmark = pytest.mark.timeout(300)  # a busy machine takes its time to start processes
 
 KILLED = -9
 
@@ -19,22 +20,11 @@ ANN, BOB = 1, 2
 
 
 async def is_well(ann: Customer, invoice: Invoice, *, receipts: int = 1) -> None:
-    """A paid order came out right: one row in the book, its receipts, and a chat that can be used."""
-    await ann.read("subscription is active")
-    payment = await ann.payment(invoice)
-    assert payment["status"] == "paid"
-    await until(lambda: len(ann.receipts(payment["id"])) >= receipts, what=f"{receipts} receipts")
-    assert [entry["payment_id"] for entry in await ann.ledger()] == [payment["id"]]
-    assert await ledger.check(ann.stage.db) == []
+    """A paid order came out right, and the chat can be used."""
+    await ann.was_granted_once(invoice, copies=(receipts,))
     assert ann.buttons(await ann.read("Paid. Thank you!")) == []
-    await until(lambda: _all_is_said(ann), what="everything to be said")
-    assert len(ann.receipts(payment["id"])) == receipts
     ann.say("/status")
     await ann.read("active until")
-
-
-async def _all_is_said(ann: Customer) -> bool:
-    return not await ann.stage.rows("SELECT key FROM notifications WHERE state = 'due'")
 
 
 async def killed_before_the_postback_is_kept(play: Stage) -> None:
@@ -179,7 +169,6 @@ GROUPS = (
 )
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("plays", GROUPS, ids=["at-the-door", "while-settling", "while-telling"])
 async def test_a_killed_process_loses_nothing(
     more: NewStage, plays: tuple[Callable[[Stage], Coroutine[Any, Any, None]], ...]

@@ -18,6 +18,8 @@ from tests.conftest import administer
 from tests.e2e.stage import ROOT, Stage, free_port, stage, until
 from tests.shop import rows
 
+pytestmark = pytest.mark.timeout(300)  # a busy machine takes its time to start processes
+
 CANARY = "canary-7f3a9c51d2"
 WITH_AIOGRAM = 99
 

@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 
-from sandbox.invoices import Invoice
-from services import ledger, settlement
+from services import settlement
 from services.config import Settings
 from tests.e2e.stage import ADMIN, Bot, Customer, Stage, at_once, until
 
-NewStage = Callable[..., Awaitable[Stage]]
+pytestmark = pytest.mark.timeout(300)  # a busy machine takes its time to start processes
 
-pytestmark = pytest.mark.timeout(180)
+NewStage = Callable[..., Awaitable[Stage]]
 
 
 @pytest.fixture(autouse=True)
@@ -56,14 +55,6 @@ async def says(bot: Bot, play: Stage, word: str) -> bool:
     return bool(said["cryptocloud"] == word and (said["code"] == 200) == (word == "ok"))
 
 
-async def was_granted_once(ann: Customer, invoice: Invoice, *, within: float = 30) -> None:
-    await ann.read("subscription is active", within=within)
-    payment = await ann.payment(invoice)
-    await until(lambda: len(ann.receipts(payment["id"])) == 1)
-    assert [entry["payment_id"] for entry in await ann.ledger()] == [payment["id"]]
-    assert await ledger.check(ann.stage.db) == []
-
-
 async def press_pay(ann: Customer) -> None:
     ann.say("/start")
     await ann.press("tier:pro")
@@ -97,7 +88,7 @@ async def _starts_badly(play: Stage, kind: str, word: str) -> None:
     asked = len(play.world.provider_calls)
     invoice.pay(invoice.to_surcharge)
     play.world.faults.clear()
-    await was_granted_once(ann, invoice)
+    await ann.was_granted_once(invoice)
     await until(lambda: says(bot, play, "ok"), what="the process to be ready")
     assert asked < 12
 
@@ -114,7 +105,7 @@ async def test_an_order_that_could_not_be_made_is_said_so_and_offered_again(
     await ann.press("pay:pro:month")
     invoice = await ann.invoice()
     await ann.pay(invoice)
-    await was_granted_once(ann, invoice)
+    await ann.was_granted_once(invoice)
 
 
 async def test_an_invoice_that_nobody_heard_of_is_never_shown(shared: Stage, ann: Customer) -> None:
@@ -129,7 +120,7 @@ async def test_an_invoice_that_nobody_heard_of_is_never_shown(shared: Stage, ann
     assert invoice.uuid != orphan
     assert not any(orphan in str(call["arguments"]) for call in shared.calls("editMessageText"))
     await ann.pay(invoice)
-    await was_granted_once(ann, invoice)
+    await ann.was_granted_once(invoice)
 
 
 async def test_no_answer_about_an_invoice_is_taken_for_one(shared: Stage, ann: Customer, bot: Bot) -> None:
@@ -146,7 +137,7 @@ async def test_no_answer_about_an_invoice_is_taken_for_one(shared: Stage, ann: C
     await until(lambda: suffered(shared, "error_in_200", "info"), within=40, what="the last bad answer")
     assert await ann.ledger() == []
     assert shared.calls("followed") == []
-    await was_granted_once(ann, invoice)
+    await ann.was_granted_once(invoice)
     assert suffered(shared, "leave_out", "info") == suffered(shared, "unknown_status", "info") == 1
     await until(lambda: says(bot, shared, "ok"), what="the process to be ready")
 
@@ -157,9 +148,9 @@ async def _was_silent(bot: Bot, play: Stage) -> bool:
 
 async def test_an_answer_slower_than_the_lease_still_counts_once(shared: Stage, ann: Customer) -> None:
     invoice = await ann.order()
-    fail(shared, "slow", "info", times=1, seconds=4, uuid=invoice.uuid)
+    fail(shared, "slow", "info", times=1, seconds=7, uuid=invoice.uuid)
     await ann.pay(invoice, mode="none")
-    await was_granted_once(ann, invoice)
+    await ann.was_granted_once(invoice)
     assert suffered(shared, "slow", "info") == 1
 
 
@@ -178,14 +169,14 @@ async def test_one_invoice_that_is_refused_holds_up_no_other(
         invoice.pay(invoice.to_surcharge)
 
     for one, invoice in zip(others, invoices, strict=True):
-        await was_granted_once(one, invoice)
+        await one.was_granted_once(invoice)
     payment = await ann.payment(poisoned)
     await admin.read(f"keeps refusing to tell about payment {payment['id'].hex[:10].upper()}")
     assert await ann.ledger() == []
 
     shared.world.faults.clear()
     await shared.postback(poisoned)
-    await was_granted_once(ann, poisoned)
+    await ann.was_granted_once(poisoned)
 
 
 async def test_money_for_another_price_waits_for_a_person(
@@ -204,7 +195,7 @@ async def test_money_for_another_price_waits_for_a_person(
     assert await ann.ledger() == []
 
     await settlement.accept(shared.db, payment["id"], settings, actor="console:merchant", reason="a fee")
-    await was_granted_once(ann, invoice)
+    await ann.was_granted_once(invoice)
     await ann.read("Paid. Thank you!")
 
 
@@ -244,5 +235,5 @@ async def test_a_key_that_is_refused_later_pauses_checks_and_is_told_once(
     assert row["failures"] == 0
 
     shared.world.faults.clear()
-    await was_granted_once(ann, invoice)
+    await ann.was_granted_once(invoice)
     await until(lambda: says(bot, shared, "ok"), what="the process to be ready")
