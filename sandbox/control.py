@@ -21,7 +21,7 @@ from sandbox.cryptocloud import find
 from sandbox.faults import FAULTS
 from sandbox.invoices import Invoice, PostbackSettings
 from sandbox.keys import CHILD, CLIENT, OBSERVER, WORLD
-from sandbox.observer import NoDatabase
+from sandbox.observer import NoDatabase, Observer
 from sandbox.pictures import type_of_picture
 from sandbox.protection import check
 from sandbox.world import Json, Person, World
@@ -54,6 +54,7 @@ def routes() -> list[web.RouteDef]:
         "faults/clear": _clear_faults,
         "faults/switch": _switch_fault,
         "database/crash": _crash_database,
+        "database/restart": _restart_database,
         "rate-limit": _rate_limit,
         "project": _project,
         "invoices/{uuid}/pay": _pay,
@@ -242,13 +243,29 @@ async def _switch_fault(request: web.Request, body: Json) -> Json:
     return {"fault": asdict(fault) if fault else None}
 
 
-async def _crash_database(request: web.Request, _: Json) -> Json:
-    """POST database/crash: lose all sessions of the bot's database, which then recovers by itself."""
+def _observer(request: web.Request) -> Observer:
     observer = request.app.get(OBSERVER)
     if observer is None:
         raise LookupError("this sandbox runs without a bot")
-    await observer.crash()
-    request.app[WORLD].note("row", "a server process was killed: the database recovers", tone="warn")
+    return observer
+
+
+async def _crash_database(request: web.Request, _: Json) -> Json:
+    """POST database/crash: lose all sessions of the bot's database, which then recovers by itself."""
+    await _observer(request).crash()
+    request.app[WORLD].note("row", "a server process is killed: all sessions are lost", tone="warn")
+    return {"ok": True}
+
+
+async def _restart_database(request: web.Request, body: Json) -> Json:
+    """POST database/restart {immediately?}: stop the embedded server, true: as a power cut does.
+
+    The bot starts it again.
+    """
+    immediately = bool(body.get("immediately", False))
+    await _observer(request).restart(immediately=immediately)
+    how = "is stopped as by a power cut" if immediately else "is stopped"
+    request.app[WORLD].note("row", f"the database {how}", tone="warn")
     return {"ok": True}
 
 
@@ -348,8 +365,9 @@ async def _jump(request: web.Request, body: Json) -> Json:
     if not 0 < seconds <= LONGEST_JUMP:
         raise ValueError("seconds must be more than 0 and at most ten years")
     database = "absent"
-    if observer is not None and observer.state == "watching":
-        await observer.jump(seconds)
+    child = request.app.get(CHILD)
+    expected = child is not None and child.state in {"starting", "ready"}
+    if observer is not None and await observer.jump(seconds, expected=expected):
         database = "moved"
     world.jump(seconds)
     days, hours = divmod(round(seconds / 3600), 24)

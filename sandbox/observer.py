@@ -10,6 +10,8 @@ import contextlib
 import json
 import os
 import signal
+import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from sandbox.world import Json, World
 LOOK_EVERY = 0.15
 LOOK_FOR_SERVER_EVERY = 0.5
 MOST_ROWS = 50
-TRIES = 5
+PATIENCE = 10.0
 DAY = 86400
 # A row that changes in these is worth a line; leases and moments of checks are shown in the row alone.
 TOLD = ("status", "overpaid", "late", "review", "verdict", "cancel_requested", "wake")
@@ -92,9 +94,7 @@ class Observer:
         if state != self.state:
             self.state = state
             title = "the database is there" if state == "watching" else "the database is away"
-            self._world.note(
-                "row", title, quiet=state == "watching", tone="" if state == "watching" else "warn"
-            )
+            self._world.note("row", title, tone="" if state == "watching" else "warn")
             self._world.tell("row")
 
     async def _connect(self, *, read_only: bool) -> Any:
@@ -184,47 +184,76 @@ class Observer:
         return {"state": self.state, "payments": payments[:5], "subscription": subscription}
 
     @contextlib.asynccontextmanager
-    async def _visit(self, *, read_only: bool) -> Any:
+    async def _visit(self, *, read_only: bool) -> AsyncIterator[Any]:
         connection = await self._connect(read_only=read_only)
         try:
             yield connection
         finally:
             connection.terminate()
 
-    async def jump(self, seconds: float) -> None:
-        """Move every moment in the bot's tables back by so much, in one transaction; raises `NoDatabase`.
+    async def jump(self, seconds: float, *, expected: bool) -> bool:
+        """Move every moment in the bot's tables back by so much, in one transaction; False without a database.
 
-        The append-only books and updated_at are kept by triggers, which do not fire for a replica's transactions.
+        One that is `expected` is waited for, and raises `NoDatabase` if it does not come.
         """
-        for attempt in range(TRIES):
+        deadline = time.monotonic() + (PATIENCE if expected else 0)
+        while True:
             try:
-                async with self._visit(read_only=False) as connection, connection.transaction():
-                    tables = await connection.fetch(_MOMENTS)
-                    if tables:
-                        names = ", ".join(one["name"] for one in tables)
-                        await connection.execute(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
-                    await connection.execute("SET LOCAL session_replication_role = replica")
-                    for one in tables:
-                        await connection.execute(one["statement"], seconds)
-            except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError) as error:
-                if attempt == TRIES - 1:
-                    raise NoDatabase("the database was too busy to be moved: try again") from error
-            except AWAY as error:
-                raise NoDatabase("the database went away meanwhile: nothing was moved") from error
+                async with self._visit(read_only=False) as connection:
+                    await self._move_back(connection, seconds)
+            except (*AWAY, NoDatabase) as error:
+                if not expected and isinstance(error, NoDatabase | OSError):
+                    return False
+                if time.monotonic() > deadline:
+                    raise NoDatabase("the database could not be moved now: try again") from error
+                await asyncio.sleep(0.2)
             else:
-                return
+                return True
+
+    async def _move_back(self, connection: Any, seconds: float) -> None:
+        """Shift all moments; the triggers of the append-only books do not fire in a replica's transaction."""
+        async with connection.transaction():
+            tables = await connection.fetch(_MOMENTS)
+            if tables:
+                names = ", ".join(one["name"] for one in tables)
+                await connection.execute(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
+            await connection.execute("SET LOCAL session_replication_role = replica")
+            for one in tables:
+                await connection.execute(one["statement"], seconds)
 
     async def crash(self) -> None:
         """Let one server process die by SIGKILL: all sessions are lost, and PostgreSQL recovers from its log.
 
         The process is the one that serves this very connection; the server itself goes on.
         """
+        async with self._disturbing() as (pid, _):
+            os.kill(pid, signal.SIGKILL)
+
+    async def restart(self, *, immediately: bool = False) -> None:
+        """Stop the server, in order or as a power cut would; the bot starts it again within seconds."""
+        async with self._disturbing() as (_, server):
+            os.kill(server, signal.SIGQUIT if immediately else signal.SIGINT)
+
+    @contextlib.asynccontextmanager
+    async def _disturbing(self) -> AsyncIterator[tuple[int, int]]:
+        """Give the pids of the process that serves us and of its server, which the pid file alone does not prove."""
         try:
             async with self._visit(read_only=True) as connection:
                 pid = await connection.fetchval("SELECT pg_backend_pid()")
-                os.kill(pid, signal.SIGKILL)
+                server = _find(self._data)
+                if server is None or await _parent_of(pid) != server.pid:
+                    raise NoDatabase("that server is not the one of this folder: it is left alone")
+                yield pid, server.pid
                 await asyncio.sleep(0.05)
         except PermissionError as error:
             raise NoDatabase("the server belongs to somebody else, who may not be disturbed") from error
         except AWAY as error:
             raise NoDatabase("the bot's database does not answer") from error
+
+
+async def _parent_of(pid: int) -> int | None:
+    asking = await asyncio.create_subprocess_exec(
+        "ps", "-o", "ppid=", "-p", str(pid), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    said, _ = await asking.communicate()
+    return int(said) if said.strip() else None

@@ -4,6 +4,7 @@ const KEPT = ["amount", "mode", "format", "count", "seconds"];
 const form = () => document.getElementById("pay");
 let due = 0;
 let reading = false;
+let again = false;
 
 function seconds(text) {
   const [hours, minutes, rest] = text.split(":").map(Number);
@@ -23,7 +24,10 @@ function enliven() {
 }
 
 async function look() {
-  if (reading) return;
+  if (reading) {
+    again = true;
+    return;
+  }
   reading = true;
   try {
     const response = await fetch(location.pathname);
@@ -41,6 +45,10 @@ async function look() {
     enliven();
   } finally {
     reading = false;
+  }
+  if (again) {
+    again = false;
+    await look();
   }
 }
 
@@ -64,7 +72,8 @@ enliven();
 const source = new EventSource("/control/events");
 let timer = 0;
 source.onmessage = (event) => {
-  if (!["invoices", "postbacks", "jump"].includes(JSON.parse(event.data).topic)) return;
+  // "hello" comes first: something may have happened between the page and the stream.
+  if (!["hello", "invoices", "postbacks", "jump"].includes(JSON.parse(event.data).topic)) return;
   clearTimeout(timer);
   timer = setTimeout(look, 60);
 };

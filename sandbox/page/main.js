@@ -152,6 +152,7 @@ function changed(change) {
       break;
     case "row":
       refresh.row();
+      if (change.state) refresh.state();
       break;
     case "jump":
       refresh.chat();

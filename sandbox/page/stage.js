@@ -60,7 +60,7 @@ export function showSwitches(state) {
     const on = state.faults.find((one) => one.place === place && one.switched)?.kind ?? "";
     for (const one of document.getElementsByName(`switch-${place}`)) one.checked = one.value === on;
   }
-  at("crash").disabled = state.database !== "watching";
+  for (const button of document.querySelectorAll(".trouble-database")) button.disabled = state.database !== "watching";
 }
 
 export function showProject({ project, words, rate_limit_on: limited }) {
@@ -96,7 +96,7 @@ export function wireStage() {
   at("format").addEventListener("change", (event) => attempt("project", { postback: { format: event.target.value } }));
   at("test-mode").addEventListener("change", (event) => attempt("project", { test_mode: event.target.checked }));
   at("rate-limit").addEventListener("change", (event) => attempt("rate-limit", { on: event.target.checked }));
-  at("crash").addEventListener("click", () => attempt("database/crash"));
+  for (const button of document.querySelectorAll("[data-act]")) button.addEventListener("click", () => attempt(button.dataset.act));
   at("kill").addEventListener("click", () => attempt("bot/kill"));
   at("start").addEventListener("click", () => attempt("bot/start"));
   at("restart").addEventListener("click", async () => {

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import aiohttp
 import pytest
 
 from sandbox.app import Sandbox, running
@@ -42,6 +43,19 @@ class BotApi:
         async with self.sandbox.client.post(url, json=arguments) as response:
             answer: dict[str, Any] = await response.json()
             assert answer["ok"] or answer["error_code"] == response.status
+            return answer
+
+    async def upload(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """Call with files, given as name and content."""
+        url = f"{self.sandbox.url}/bot{self.sandbox.world.credentials.bot_token}/{method}"
+        form = aiohttp.FormData()
+        for name, value in arguments.items():
+            if isinstance(value, tuple):
+                form.add_field(name, value[1], filename=value[0])
+            else:
+                form.add_field(name, str(value))
+        async with self.sandbox.client.post(url, data=form) as response:
+            answer: dict[str, Any] = await response.json()
             return answer
 
     async def refusal(self, method: str, **arguments: Any) -> tuple[int, str]:

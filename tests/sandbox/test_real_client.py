@@ -20,6 +20,7 @@ from aiogram.types import (
 from sandbox import people
 from sandbox.app import Sandbox
 from tests.sandbox.conftest import ALICE, BORIS
+from tests.sandbox.pictures import png
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ async def test_every_method_of_the_bot_is_understood(sandbox: Sandbox, bot: Bot)
     document = await bot.send_document(ALICE, BufferedInputFile(b"a,b\n", "sales.csv"), caption="Sales")
     assert document.document is not None
     assert document.document.file_name == "sales.csv"
-    assert (await bot.send_photo(ALICE, BufferedInputFile(b"png", "a.png"))).photo
+    assert (await bot.send_photo(ALICE, BufferedInputFile(png(4, 3), "a.png"))).photo
     assert await bot.delete_message(ALICE, sent.message_id)
     assert (await bot.get_chat(ALICE)).first_name == "Alice"
     assert (await bot.get_chat_member(ALICE, ALICE)).status == "member"
