@@ -19,6 +19,8 @@ from services import users
 from services.errors import AnotherTierActive, DatabaseUnavailable, ShopError
 from services.users import Person
 
+LONGEST_NAME = 256  # Telegram's own are a quarter of it; longer ones fit into no text of ours
+
 Handler = Callable[[Any, dict[str, Any]], Awaitable[Any]]
 
 _log = structlog.get_logger(__name__)
@@ -33,7 +35,8 @@ class PrivateChats(BaseMiddleware):
         user, chat = _who_and_where(event)
         if user is None or user.is_bot:
             return None
-        if chat is not None and chat.type != ChatType.PRIVATE:
+        # A private chat has its person's id: what claims another one would be answered to somebody else.
+        if chat is not None and (chat.type != ChatType.PRIVATE or chat.id != user.id):
             if event.callback_query is not None:
                 shop: Shop = data["shop"]
                 say = shop.texts.speak(_person(user).language)
@@ -189,6 +192,6 @@ def _person(user: User) -> Person:
     return Person(
         telegram_id=user.id,
         username=user.username,
-        first_name=user.first_name,
+        first_name=user.first_name[:LONGEST_NAME],
         language_code=user.language_code,
     )

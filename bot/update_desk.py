@@ -13,7 +13,6 @@ import structlog
 from aiogram import Bot, Dispatcher
 from aiogram.exceptions import TelegramForbiddenError, TelegramRetryAfter
 from aiogram.types import Update, User
-from pydantic import ValidationError
 
 from bot.shop import Shop
 from bot.telegram import FAILURES
@@ -59,8 +58,8 @@ class UpdateDesk:
         if update_id in self._done:
             return
         try:
-            update = Update.model_validate(raw, context={"bot": self._bot})
-        except ValidationError as error:
+            update = _read(raw, self._bot)
+        except (ValueError, RecursionError) as error:
             _log.warning("an update cannot be read", update=update_id, error=str(error)[:300])
             await self._count(update_id, raw, error, hopeless=True)
             self._remember(update_id)
@@ -85,7 +84,8 @@ class UpdateDesk:
             _log.warning("Telegram lets us answer later", update=update.update_id, seconds=error.retry_after)
         except Exception as error:
             _log.exception("an update failed", update=update.update_id, tries=tries)
-            if not await self._count(update.update_id, raw, error):
+            hopeless = isinstance(error, UnicodeEncodeError)  # what cannot be written stays so
+            if not await self._count(update.update_id, raw, error, hopeless=hopeless):
                 raise NotHandledError(f"update {update.update_id} failed") from error
             await self._apologise(update)
 
@@ -117,6 +117,15 @@ class UpdateDesk:
         self._done[update_id] = None
         while len(self._done) > REMEMBERED:
             self._done.popitem(last=False)
+
+
+def _read(raw: dict[str, Any], bot: Bot) -> Update:
+    """Read an update; raises `ValueError` (pydantic's is one) or `RecursionError`."""
+    update = Update.model_validate(raw, context={"bot": bot})
+    event = update.message or update.callback_query or update.my_chat_member
+    if event is not None and event.from_user is not None and not 0 < event.from_user.id <= LARGEST_ID:
+        raise ValueError("nobody has such an id")
+    return update
 
 
 def _sender(update: Update) -> User | None:

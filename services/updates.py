@@ -12,6 +12,7 @@ from services.db import Database
 from services.notifications import Alert, Kind, to_admins
 
 MOST_TRIES: Final = 5
+DEEPEST_NESTING: Final = 50  # no update of Telegram comes near it, and deeper ones cannot be written down
 
 _COUNT = text("""
 INSERT INTO failed_updates AS f (update_id, payload, last_error) VALUES (:update_id, :payload, :error)
@@ -66,14 +67,16 @@ async def forgive(db: Database, update_id: int) -> None:
         )
 
 
-def _storable(said: Any) -> Any:
+def _storable(said: Any, depth: int = 1) -> Any:
     # What cannot be stored must not be what keeps an update from being given up.
     match said:
+        case dict() | list() if depth > DEEPEST_NESTING:
+            return "…"
         case str():
             return storable_text(said)
         case dict():
-            return {storable_text(name): _storable(value) for name, value in said.items()}
+            return {storable_text(name): _storable(value, depth + 1) for name, value in said.items()}
         case list():
-            return [_storable(value) for value in said]
+            return [_storable(value, depth + 1) for value in said]
         case _:
             return said
