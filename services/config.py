@@ -5,7 +5,7 @@ import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
@@ -27,6 +27,7 @@ FAILPOINTS = frozenset(
     }
 )
 SHORTEST_SAFE_SECRET = 32
+SHORTEST_PASSWORD = 8
 
 
 def is_loopback(url: str) -> bool:
@@ -194,7 +195,8 @@ class Settings(BaseSettings):
             self.database_url,
             self.metrics_token,
         )
-        return tuple(secret for one in candidates if (secret := one.get_secret_value()))
+        whole = [secret for one in candidates if (secret := one.get_secret_value())]
+        return (*whole, *_passwords(self.database_url.get_secret_value()))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -208,6 +210,15 @@ class Settings(BaseSettings):
         if not self.admin_ids:
             found.append("ADMIN_IDS is empty: nobody is told about sales and trouble")
         return tuple(found)
+
+
+def _passwords(address: str) -> tuple[str, ...]:
+    """Find the password in an address, as written and as meant; one that is an everyday word is none to look for."""
+    try:
+        password = urlsplit(address).password or ""
+    except ValueError:
+        return ()
+    return tuple({one for one in (password, unquote(password)) if len(one) >= SHORTEST_PASSWORD})
 
 
 class _TiersFile(BaseSettings):

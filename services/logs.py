@@ -1,8 +1,10 @@
 """The log: lines for people on a terminal, JSON elsewhere, and never a secret in either."""
 
+import json
 import logging
 import sys
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -53,13 +55,27 @@ def configure_logs(settings: Settings) -> None:
     root.setLevel(logging.INFO)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    sys.excepthook = _report
+
+
+def _report(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """Tell what nobody caught in the log too: what Python prints by itself nobody looks through for secrets."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, where)
+    else:
+        logging.getLogger("subgate").critical("the process ends by a bug", exc_info=(kind, error, where))
 
 
 class _Redact:
     """The last to touch a line: whatever a library wrote into it, our secrets are not in it."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        self._secrets = sorted(secrets, key=len, reverse=True)
+        # JSON and repr() write a quote or a backslash in their own ways, one of them around the other.
+        spellings = set(secrets)
+        for _ in range(2):
+            spellings |= {repr(one)[1:-1] for one in spellings}
+            spellings |= {json.dumps(one, ensure_ascii=False)[1:-1] for one in spellings}
+        self._secrets = sorted(spellings, key=len, reverse=True)
 
     def __call__(self, logger: WrappedLogger, name: str, line: EventDict | str) -> Any:
         text = str(line)
