@@ -19,7 +19,7 @@ from sandbox.world import Message, Person, World
 from tests.chaos.diary import Diary
 from tests.e2e.stage import Stage
 
-PATIENCE = 15.0
+PATIENCE = 25.0
 LOOK = 0.15  # seconds between two looks at the chat
 A_LOT_OF_INVOICES = "lot of invoices for one hour"
 TROUBLE_BEFORE_LEAVING = 4

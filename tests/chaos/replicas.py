@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from statistics import median
 
 from tests.chaos.diary import Diary
 from tests.e2e.proxy import Proxy
@@ -37,10 +38,9 @@ class Replicas:
     ports: list[int]
     diary: Diary
     dice: random.Random
-    lifetime: tuple[float, float]
     mortal: bool = True
     bots: dict[int, Bot] = field(default_factory=dict)
-    exits: Counter[int] = field(default_factory=Counter)
+    exits: Counter[str] = field(default_factory=Counter)
     openings: list[float] = field(default_factory=list)
     _lives: "list[asyncio.Task[None]]" = field(default_factory=list)
     _taking_part: set[tuple[str, int]] = field(default_factory=set)
@@ -79,7 +79,7 @@ class Replicas:
             if not gone.done():
                 self.openings.append(time.monotonic() - opening)
                 self._send_here(bot.port)
-            die_at = time.monotonic() + self.dice.uniform(*self.lifetime)
+            die_at = time.monotonic() + self._lifetime()
             while not gone.done():
                 await asyncio.wait({gone}, timeout=0.2)
                 if self.mortal and not gone.done() and time.monotonic() > die_at:
@@ -91,7 +91,8 @@ class Replicas:
         if bot.process.returncode == -signal.SIGKILL and not by_us:
             self.diary.note(f"kill -9 at {place.partition(':')[0]}")
         elif not by_us:
-            self.exits[bot.process.returncode or 0] += 1
+            said = bot.log[-1][:120] if bot.log else ""
+            self.exits[f"ended with {bot.process.returncode}: {said}"] += 1
 
     def _send_here(self, port: int) -> None:
         """As a load balancer does: a process that answers takes part, one that is gone does not."""
@@ -102,6 +103,10 @@ class Replicas:
         self._taking_part.discard(("127.0.0.1", port))
         if self._taking_part:
             self.front.targets[:] = sorted(self._taking_part)
+
+    def _lifetime(self) -> float:
+        """As long as a start takes, or twice that, so that on a slow machine too somebody is mostly there."""
+        return self.dice.uniform(0.7, 2.0) * max(4.0, median(self.openings[-6:] or [5.0]))
 
     def _place_to_die(self) -> str:
         name, most = self.dice.choice(list(PLACES.items()))
