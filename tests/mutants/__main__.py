@@ -1,10 +1,12 @@
 """Mutants: make each usual mistake in a copy of the code, and see that a test notices.
 
-    python -m tests.mutants
+    python -m tests.mutants           # minutes
+    python -m tests.mutants --chaos   # whether the rig of tests.chaos notices, too
 
 Ends with 1 if one survives, if a snippet is no longer there, or if the tests fail without any mistake.
 """
 
+import argparse
 import re
 import shutil
 import subprocess
@@ -30,10 +32,44 @@ PARTS = (
 )
 AT_ONCE = 2
 PATIENCE = 180.0
+_COMPLAINT = re.compile(r"[\w ]+: \d+$|STALE")
 
 
 def main() -> int:
     """Try every mutant and print what became of it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description="Catch the usual mistakes.")
+    parser.add_argument("--chaos", action="store_true", help="let the chaos rig catch some of them")
+    return _by_chaos() if parser.parse_args().chaos else _by_tests()
+
+
+def _by_chaos() -> int:
+    survived = 0
+    for one in (mutant for mutant in MUTANTS if mutant.rig):
+        with tempfile.TemporaryDirectory(prefix="subgate-mutants-", ignore_cleanup_errors=True) as folder:
+            Path(folder).chmod(0o755)
+            tree, stale = _make(one, Path(folder) / "tree")
+            passed, said = (True, stale) if stale else _chaos(tree)
+        verdict = "SURVIVED" if passed else "caught"
+        survived += passed
+        sys.stdout.write(f"{one.name}: {verdict}\n")
+        sys.stdout.write("".join(f"  {line}\n" for line in said.splitlines() if _COMPLAINT.match(line)))
+    return 1 if survived else 0
+
+
+def _chaos(tree: Path) -> tuple[bool, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", "--minutes", "0.7", "--size", "60"],
+        cwd=tree,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=600,
+        check=False,
+        text=True,
+    )
+    return "the promise was BROKEN" not in done.stdout, done.stdout
+
+
+def _by_tests() -> int:
     began = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="subgate-mutants-", ignore_cleanup_errors=True) as folder,
@@ -55,19 +91,26 @@ def main() -> int:
 
 
 def _try(mutant: Mutant, place: Path) -> str:
-    tree = _copy(place)
-    for change in mutant.changes:
-        file = tree / change.file
-        code = file.read_text()
-        if code.count(change.snippet) != 1:
-            return f"STALE: {change.file} holds its snippet {code.count(change.snippet)} times"
-        file.write_text(code.replace(change.snippet, change.instead))
+    tree, stale = _make(mutant, place)
+    if stale:
+        return stale
     passed, said = _run(tree, mutant.tests)
     if passed:
         return "SURVIVED"
     # A mutant that cannot even be loaded says nothing about the tests.
     failed = re.search(r"^FAILED \S+::(\w+)", said, re.MULTILINE)
     return f"caught by {failed[1]}" if failed else f"BROKEN: {said[-400:]}"
+
+
+def _make(mutant: Mutant, place: Path) -> tuple[Path, str]:
+    tree = _copy(place)
+    for change in mutant.changes:
+        file = tree / change.file
+        code = file.read_text()
+        if code.count(change.snippet) != 1:
+            return tree, f"STALE: {change.file} holds its snippet {code.count(change.snippet)} times"
+        file.write_text(code.replace(change.snippet, change.instead))
+    return tree, ""
 
 
 def _copy(place: Path) -> Path:
