@@ -128,6 +128,7 @@ async def test_the_menu_is_walked_with_the_keyboard(sandbox: Sandbox, bot_api: B
     commands = [{"command": name, "description": name.title()} for name in ("plans", "status")]
     await bot_api("setMyCommands", commands=commands)
     await page.locator("#begin").press("Enter")
+    await expect(page.locator("#text")).to_be_focused()
     await page.locator("#menu").press("Enter")
     await page.keyboard.press("ArrowDown")
     await page.keyboard.press("Enter")

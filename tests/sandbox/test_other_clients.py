@@ -112,6 +112,7 @@ async def test_python_telegram_bot_sells_by_webhook(sandbox: Sandbox) -> None:
             await application.bot.delete_webhook()
 
 
+@pytest.mark.filterwarnings("ignore:.*`retry_after`:telegram.warnings.PTBDeprecationWarning")
 async def test_python_telegram_bot_knows_the_refusals_as_its_own_errors(sandbox: Sandbox) -> None:
     async with bare_bot(sandbox) as bot:
         with pytest.raises(Forbidden, match="can't initiate conversation"):
