@@ -87,17 +87,22 @@ async def _telephone(browser: Browser, url: str, person: int, scheme: Scheme) ->
 async def main() -> None:
     """Start a sandbox, walk through it four times, and stop it."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="screenshots-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="screenshots-") as folder,
+        (Path(folder) / "log").open("wb") as log,
+    ):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sandbox", "--port", "0", "--data", str(Path(folder) / "data")),
             cwd=ROOT,
             env={**os.environ},
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=log,
         )
         assert process.stdout is not None
         try:
             url = (await process.stdout.readline()).decode().removeprefix("ready ").strip()
+            if not url:
+                raise SystemExit((Path(folder) / "log").read_text())
             async with async_playwright() as playwright:
                 browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
                 await _desk(browser, url, 1001, "light")

@@ -47,6 +47,7 @@ async def test_a_customer_talks_presses_pays_and_blocks(
     checkout = page.frame_locator("#sheet-frame")
     await checkout.get_by_role("button", name="Pay 100.40 USDT").click()
     await expect(checkout.get_by_text("Thank you")).to_be_visible()
+    assert await page.evaluate("document.querySelector('#sheet').scrollWidth") == 360
     await page.keyboard.press("Escape")
     await expect(page.locator("#sheet")).to_be_hidden()
     await expect(bubble.get_by_role("link", name="Pay")).to_be_focused()
