@@ -102,6 +102,7 @@ async def _run(folder: Path, seed: int, seconds: float, size: int, log: Path | N
         everything.push_async_callback(replicas.close)
         replicas.open()
         await replicas.all_open()
+        replicas.mortal = True
         await _storm(crowd, disasters, merchant, seconds, with_restore=seconds >= 100)
         drained = await _calm_down(crowd, server, replicas, merchant, diary)
         books = await read_books(crowd)
@@ -113,7 +114,7 @@ async def _run(folder: Path, seed: int, seconds: float, size: int, log: Path | N
         found.figure("seed, time", f"{seed}, {time.monotonic() - began:.0f} s")
         if log is not None:
             said = (f"{bot.port} {line}\n" for bot in play.bots for line in bot.log)
-            log.write_text("".join(said))  # noqa: ASYNC240 - nothing else goes on any more
+            log.write_text("".join(said))
         return _print(found, diary, replicas)
 
 

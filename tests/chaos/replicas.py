@@ -38,7 +38,7 @@ class Replicas:
     ports: list[int]
     diary: Diary
     dice: random.Random
-    mortal: bool = True
+    mortal: bool = False
     bots: dict[int, Bot] = field(default_factory=dict)
     exits: Counter[str] = field(default_factory=Counter)
     openings: list[float] = field(default_factory=list)
