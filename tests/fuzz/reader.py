@@ -6,6 +6,7 @@ import hmac
 import json
 import re
 import time
+from collections.abc import Iterator
 from random import Random
 from urllib.parse import parse_qsl
 
@@ -19,6 +20,7 @@ from tests.fuzz.tally import Tally
 from tests.webhook_server.conftest import SECRET
 
 INVOICES = ("ILRAJE1Q", "XXXXXXXX")
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 REFUSALS = {400: "malformed", 401: "untrusted", 413: "too large", 415: "unsupported"}
 
 quietly = settings(
@@ -77,15 +79,30 @@ def _what_is_wrong(postback: Postback, body: bytes) -> str:
         return "an expired token was trusted"
     if not re.fullmatch(r"[A-Z0-9-]{4,40}", postback.invoice_uuid):
         return f"{postback.invoice_uuid!r} is no invoice"
-    kept = json.dumps(postback.body, allow_nan=False, ensure_ascii=False)
-    kept.encode("utf-8")
-    if "\\u0000" in kept and "\0" in str(postback.body):
+    try:
+        kept = json.dumps(postback.body, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return "a number that is none was taken"
+    if any(UNSTORABLE.search(text) for text in _texts(postback.body)):
         return "a body that PostgreSQL does not store was taken"
     if token in kept:
         return "the token was kept"
     if len(postback.status_word) > 64:
         return "a status without end was kept"
     return ""
+
+
+def _texts(value: object) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for name, inner in value.items():
+                yield str(name)
+                yield from _texts(inner)
+        case list():
+            for inner in value:
+                yield from _texts(inner)
 
 
 def _token_of(body: bytes) -> str:

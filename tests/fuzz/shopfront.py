@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import threading
 import uuid
 from collections import Counter
@@ -57,7 +58,8 @@ class Ears:
     def __call__(self, _: WrappedLogger, level: str, line: EventDict) -> EventDict:
         self.heard[str(line.get("event"))] += 1
         if level in {"error", "exception", "critical"}:
-            about = line.get("error") or line.get("exc_info")
+            kind = sys.exc_info()[0]
+            about = line.get("error") or (kind.__name__ if kind else "")
             self.errors[f"{line.get('event')} ({about})"] += 1
         raise structlog.DropEvent
 
