@@ -142,7 +142,10 @@ async def _carried_out(
         answer: Json = {"ok": True, "result": result}
         entry |= {"status": 200, "answer": answer}
         if method == "getupdates" and result:
-            world.show(entry)
+            # A poll began long before: the moment of delivery is what people look for.
+            world.write_down(
+                world.notes, kind="delivery", arguments=arguments.as_json(), status=200, answer=answer
+            )
         return web.json_response(answer)
     entry |= {"status": refusal.code, "answer": refusal.as_json()}
     return _respond(refusal)

@@ -32,6 +32,8 @@ def line(entry: Json) -> Json | None:
     match entry["kind"]:
         case "call":
             shown = _call(entry)
+        case "delivery":
+            shown = _delivery(entry)
         case "webhook":
             shown = _webhook(entry)
         case "provider":
@@ -62,6 +64,8 @@ def raw(entry: Json) -> Json:
     match entry["kind"]:
         case "call":
             shown["request"] = {"head": f"POST /bot<token>/{entry['method']}", "body": entry["arguments"]}
+        case "delivery":
+            shown["request"] = {"head": "POST /bot<token>/getUpdates", "body": entry["arguments"]}
         case "webhook":
             shown["request"] = {"head": f"POST {entry.get('url', '')}", "body": entry["arguments"]["update"]}
         case "provider":
@@ -99,7 +103,7 @@ def _tone(entry: Json) -> str:
 
 
 def _call(entry: Json) -> Json | None:
-    method, answer = entry["method"].lower(), entry.get("answer")
+    method = entry["method"].lower()
     if method == "getupdates":
         if _tone(entry) == "bad":
             return {
@@ -109,13 +113,7 @@ def _call(entry: Json) -> Json | None:
                 "text": _refusal(entry),
                 "tone": "bad",
             }
-        updates = answer["result"] if isinstance(answer, dict) and answer.get("ok") else []
-        if not updates:
-            return None
-        title, text = _update(updates[0])
-        if len(updates) > 1:
-            title, text = f"{len(updates)} updates", " · ".join(_update(one)[1] for one in updates)
-        return {"from": "telegram", "to": "bot", "title": title, "text": text, "tone": _tone(entry)}
+        return None
     arguments = entry["arguments"]
     text = str(arguments.get("text") or arguments.get("caption") or "")
     return {
@@ -127,6 +125,14 @@ def _call(entry: Json) -> Json | None:
         "pending": _is_pending(entry),
         "quiet": method in HOUSEKEEPING and _tone(entry) != "bad",
     }
+
+
+def _delivery(entry: Json) -> Json:
+    updates = entry["answer"]["result"]
+    title, text = _update(updates[0])
+    if len(updates) > 1:
+        title, text = f"{len(updates)} updates", " · ".join(_update(one)[1] for one in updates)
+    return {"from": "telegram", "to": "bot", "title": title, "text": text, "tone": "good"}
 
 
 def _refusal(entry: Json) -> str:

@@ -39,9 +39,7 @@ function news(name) {
   if (document.body.dataset.tab !== name) document.querySelector(`[data-pane="${name}"]`).classList.add("news");
 }
 
-async function send(text) {
-  await attempt("say", { person_id: me, text });
-}
+const send = (text) => attempt("say", { person_id: me, text });
 
 function showComposer() {
   const who = person();
@@ -208,7 +206,7 @@ at("begin").addEventListener("click", async () => {
   if (person().blocked) await attempt("people/unblock", { id: me });
   const text = payload ? `/start ${payload}` : "/start";
   payload = "";
-  await send(text);
+  if (await send(text)) chatIsEmpty = false;
   showComposer();
   at("text").focus();
 });
