@@ -2,9 +2,11 @@ PYTHON := .venv/bin/python
 UV := 0.13.9
 PORT ?= 8090
 FRESH ?=
+MINUTES ?= 10
+SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sandbox run test test-browser check format lock clean runtime development
+.PHONY: help sandbox run test test-browser chaos mutants fuzz screenshots check format lock clean runtime development
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +25,18 @@ test: development ## all tests; those in a browser only where Chromium is instal
 test-browser: development ## only the tests in a browser
 	@command -v chromium >/dev/null || { echo "browser tests need Chromium: apt-get install chromium" >&2; exit 2; }
 	@exec $(PYTHON) -m pytest -m browser
+
+chaos: development ## kill processes and the database for MINUTES=10 while customers pay, and recount; SEED=…
+	@exec $(PYTHON) -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+mutants: development ## make each usual mistake in a copy, and show that a test catches it
+	@exec $(PYTHON) -m tests.mutants
+
+fuzz: development ## tens of thousands of odd inputs, counted
+	@exec $(PYTHON) -m tests.fuzz
+
+screenshots: development ## take the pictures in docs/screenshots
+	@exec $(PYTHON) -m tests.browser.screenshots
 
 check: development ## format, lint, types, import contracts, and migrations = models
 	@$(PYTHON) -m ruff format --check --quiet .
