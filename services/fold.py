@@ -84,7 +84,9 @@ def become_paid(payment: Payment, fact: InvoiceFact | None) -> Payment:
         late=payment.late or payment.status in {Status.EXPIRED, Status.CANCELED, Status.FAILED},
         review=False,
     )
-    return _fold_into_paid(paid, fact) if fact is not None else paid
+    if fact is None:
+        return paid
+    return _fold_into_paid(dataclasses.replace(paid, review_reason=None), fact)
 
 
 def _fold_into_paid(payment: Payment, fact: InvoiceFact) -> Payment:
