@@ -1,4 +1,5 @@
 PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest --numprocesses 2 --dist loadgroup
 UV := 0.13.9
 PORT ?= 8090
 FRESH ?=
@@ -18,8 +19,8 @@ run: runtime ## the bot, with the settings in .env
 	@exec $(PYTHON) -m bot
 
 test: development ## all tests; those in a browser only where Chromium is installed
-	@if command -v chromium >/dev/null; then exec $(PYTHON) -m pytest; fi; \
-	$(PYTHON) -m pytest -m "not browser"; status=$$?; \
+	@if command -v chromium >/dev/null; then exec $(PYTEST); fi; \
+	$(PYTEST) -m "not browser"; status=$$?; \
 	echo "browser tests not run: apt-get install chromium"; exit $$status
 
 test-browser: development ## only the tests in a browser
