@@ -147,6 +147,8 @@ class Connection(web.RequestHandler):
         log.debug("a request could not be parsed", error=type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("half an answer is sent already")
+        if isinstance(exc, UnicodeEncodeError) and "Expect" in request.headers:
+            status = 417  # aiohttp wanted to say an expectation back that is no text
         response = _few_words(status)
         response.headers.update(HEADERS)
         response.force_close()
