@@ -15,7 +15,7 @@ from services.db import Database
 from tests.bot.conftest import Office
 from tests.fuzz.dispatching import dispatcher_of
 from tests.shop import keys, row, rows
-from tests.webhook_server.conftest import UPDATE, OpenSite
+from tests.webhook_server.conftest import UPDATE, OpenSite, say
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECRET = "a_secret_that_only_telegram_knows"
@@ -110,6 +110,17 @@ async def test_a_private_chat_of_somebody_else_is_not_answered(
     await desk.handle(written("/status", chat=8))
     assert office.world.messages(7) + office.world.messages(8) == []
     assert await rows(db, "SELECT telegram_id FROM users WHERE telegram_id IN (7, 8)") == []
+
+
+async def test_an_expectation_that_is_no_text_is_refused_and_no_bug(
+    db: Database, open_site: OpenSite
+) -> None:
+    site = await open_site(db)
+    for path in (UPDATE, "/health", "*"):
+        sent = f"OPTIONS {path} HTTP/1.1\r\nHost: x\r\nExpect: ".encode() + b"canary\xff\r\n\r\n"
+        answer = await say(site, sent)
+        assert answer.startswith(b"HTTP/1.1 417 ")
+        assert b"canary" not in answer
 
 
 # The log
