@@ -319,7 +319,10 @@ class Recount:
             ("Telegram did not take a message", "answer too late for the sender"),
             ("somebody else took over a message that was sent", "sender slower than its lease"),
         ):
-            if any(began <= at <= ended + LEASE + 10 for at in failed_sends.get(f"{key}|{words}", ())):
+            # A busy outside world reads a call after its caller has given it up.
+            if any(
+                began - LEASE <= at <= ended + LEASE + 10 for at in failed_sends.get(f"{key}|{words}", ())
+            ):
                 return cause
         soon = min(ended, began + float(before.get("took") or 0) + LEASE + 1.5)
         for kind, cause in (

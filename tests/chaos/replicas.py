@@ -105,8 +105,8 @@ class Replicas:
             self.front.targets[:] = sorted(self._taking_part)
 
     def _lifetime(self) -> float:
-        """As long as a start takes, or twice that, so that on a slow machine too somebody is mostly there."""
-        return self.dice.uniform(0.7, 2.0) * max(4.0, median(self.openings[-6:] or [5.0]))
+        """About as long as a start takes, so that on a slow machine too somebody is mostly there."""
+        return self.dice.uniform(0.4, 1.2) * max(8.0, median(self.openings[-6:] or [8.0]))
 
     def _place_to_die(self) -> str:
         name, most = self.dice.choice(list(PLACES.items()))
