@@ -25,6 +25,7 @@ ADMIN = 900
 TEMPLATE = "subgate_template"
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Play what starts whole processes one after the other: side by side they only wait for each other."""
     for item in items:
