@@ -132,9 +132,19 @@ def _few_words(status: int) -> web.Response:
 
 
 class Connection(web.RequestHandler):
-    """A connection that answers a request it cannot parse without quoting it."""
+    """A connection that answers a request it cannot parse without quoting it, and never outlives its own bugs."""
 
     __slots__ = ()
+
+    async def start(self) -> None:
+        """Serve requests until the connection ends, or aiohttp trips over one: its parser may lose an address."""
+        try:
+            await super().start()
+        except Exception as error:  # noqa: BLE001 - left alone, the connection would stay open for ever
+            log.debug("a request could not be parsed", error=type(error).__name__)
+            self.force_close()
+            if self.transport is not None:
+                self.transport.close()
 
     def handle_error(
         self,

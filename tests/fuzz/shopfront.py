@@ -84,7 +84,8 @@ class _Library(logging.Handler):
         self._ears = ears
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._ears.errors[f"{record.name}: {record.getMessage()[:200]}"] += 1
+        error = record.exc_info[1] if record.exc_info else None
+        self._ears.errors[f"{record.name}: {record.getMessage()[:100]} ({error!r})"] += 1
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """What fuzzing has found once: each case by itself, through the real desk, dispatcher and log."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -121,6 +122,18 @@ async def test_an_expectation_that_is_no_text_is_refused_and_no_bug(
         answer = await say(site, sent)
         assert answer.startswith(b"HTTP/1.1 417 ")
         assert b"canary" not in answer
+
+
+async def test_an_address_that_the_parser_loses_ends_the_connection_and_nothing_else(
+    db: Database, open_site: OpenSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = await open_site(db)
+    answer = await say(site, b"CONNECT \nHost: x\r\n\r\n", within=5)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+    gc.collect()  # a task whose error nobody fetched tells it when it goes
+    assert caplog.text == ""
+    async with site.get("/health") as alive:
+        assert alive.status == 200
 
 
 # The log
