@@ -1,5 +1,5 @@
 PYTHON := .venv/bin/python
-PYTEST := $(PYTHON) -m pytest --numprocesses 2 --dist loadgroup
+PYTEST := $(PYTHON) -m pytest --numprocesses 2 --dist loadfile
 UV := 0.13.9
 PORT ?= 8090
 FRESH ?=

@@ -25,14 +25,6 @@ ADMIN = 900
 TEMPLATE = "subgate_template"
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are looked at
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Play what starts whole processes one after the other: side by side they only wait for each other."""
-    for item in items:
-        if item.path.relative_to(ROOT).parts[1] in {"browser", "chaos", "e2e", "mutants"}:
-            item.add_marker(pytest.mark.xdist_group("processes"))
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """One server for the whole run; TEST_POSTGRES_BIN names the programs of another version."""
