@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any, assert_never
 
 from bot.keyboards import ChoosePeriod, Pay, ShowPlans, button, column, invoice_keyboard
-from bot.screens import Screen, coins, lines, paragraphs, partial_words
+from bot.screens import Screen, coins, ended_in_part, lines, paragraphs, partial_words
 from bot.texts import Say
 from services.fold import paid_so_far
 from services.notifications import Alert, Claimed, Kind
@@ -44,9 +44,9 @@ def order_message(say: Say, price_list: PriceList, payment: Payment) -> Screen:
         case Status.PAID:
             return Screen(paragraphs(lines(head, price), say("order-paid")))
         case Status.EXPIRED if paid_so_far(payment):
-            return Screen(paragraphs(lines(head, price), _ended_in_part(say, payment)))
+            return Screen(paragraphs(lines(head, price), ended_in_part(say, payment)))
         case Status.CANCELED if paid_so_far(payment):
-            return Screen(paragraphs(lines(head, price), _ended_in_part(say, payment)))
+            return Screen(paragraphs(lines(head, price), ended_in_part(say, payment)))
         case Status.EXPIRED:
             return Screen(
                 paragraphs(lines(head, price), say("order-expired")),
@@ -68,14 +68,6 @@ def order_message(say: Say, price_list: PriceList, payment: Payment) -> Screen:
             return Screen(paragraphs(lines(head, price), say("order-refunded")))
         case _:
             assert_never(payment.status)
-
-
-def _ended_in_part(say: Say, payment: Payment) -> str:
-    return say("order-ended-in-part", received=_received(paid_so_far(payment), payment.provider or {}))
-
-
-def _received(amount: Decimal, provider: dict[str, Any]) -> str:
-    return coins(amount, str(provider.get("coin") or ""))
 
 
 def _on_sale(price_list: PriceList, payment: Payment) -> bool:

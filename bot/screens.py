@@ -228,6 +228,8 @@ def after_check(say: Say, payment: Payment, *, answered: bool) -> str:
             return partial_words(say, payment, "check-missing", "order-partial-unknown")
         case Status.PENDING | Status.CREATING:
             return say("check-not-yet" if answered else "check-no-answer")
+        case Status.EXPIRED | Status.CANCELED if paid_so_far(payment):
+            return ended_in_part(say, payment)
         case Status.EXPIRED | Status.CANCELED | Status.FAILED:
             return say("check-closed")
 
@@ -239,6 +241,12 @@ def partial_words(say: Say, payment: Payment, known: str, unknown: str) -> str:
         return say(unknown)
     amount, coin = missing
     return say(known, received=coins(paid_so_far(payment), coin), missing=coins(amount, coin))
+
+
+def ended_in_part(say: Say, payment: Payment) -> str:
+    """Say what had arrived when an invoice ended before it was paid in full."""
+    coin = str((payment.provider or {}).get("coin") or "")
+    return say("order-ended-in-part", received=coins(paid_so_far(payment), coin))
 
 
 def coins(amount: Decimal, coin: str) -> str:

@@ -15,6 +15,7 @@ from bot.shop import Shop
 from bot.texts import Say
 from services import checkout, payments, subscriptions
 from services.errors import AnotherTierActive, UnknownTier
+from services.fold import paid_so_far
 from services.payments import Payment, Status
 from services.users import Person
 
@@ -111,10 +112,19 @@ async def check(press: Press, callback_data: Check, shop: Shop, person: Person, 
     shop.bells.checker.set()
     await press.toast(say.plain("toast-looking"))
     after = await _wait_for_answer(shop, before)
-    if after.status is Status.PAID and before.status is not Status.PAID:
-        return  # the receipt is on its way and says it better
+    if _is_told_anyway(before, after):
+        return
     words = screens.after_check(say, after, answered=after.checked_at != before.checked_at)
     await press.say_below(words)
+
+
+def _is_told_anyway(before: Payment, after: Payment) -> bool:
+    """Whether a message of its own is on its way about what this very check has found."""
+    if after.review:
+        return not before.review
+    if after.status is Status.PARTIAL:
+        return paid_so_far(after) != paid_so_far(before)
+    return after.status is Status.PAID and before.status is not Status.PAID
 
 
 async def _wait_for_answer(shop: Shop, before: Payment) -> Payment:

@@ -85,7 +85,7 @@ class Say:
     def left(self, length: timedelta) -> str:
         """Write a length of time in its largest unit up to days, such as `29 days` or `5 hours`."""
         if length >= timedelta(days=2):
-            return self.days(length.days)
+            return self.days(round(length / timedelta(days=1)))
         return format_timedelta(length, granularity="minute", threshold=2, locale=self.language)
 
     def days(self, count: int) -> str:

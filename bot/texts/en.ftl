@@ -84,7 +84,7 @@ check-not-yet = Not seen yet. It usually takes 1–10 minutes, Bitcoin up to an 
 check-no-answer = The payment service does not answer right now. Your payment is safe: we keep asking and will write to you.
 check-review = Your payment has reached us, and a person is looking at it. We'll write to you.
 check-closed = This order is closed. If you have paid it all the same, we'll see that and write to you.
-cancel-too-late = This order can no longer be canceled: a payment is on its way. We'll write to you.
+cancel-too-late = This order can no longer be canceled: it has just changed. We are looking and will write to you.
 
 # Messages by themselves
 receipt = ✅ <b>Thank you! Your { $tier } subscription is active</b> until { $until }.
@@ -148,7 +148,7 @@ paysupport-none = <b>Help with a payment</b>
     If it still does not work out, write to whoever gave you this bot and name the number of the order from /history.
 terms = Our terms: { $url }
 terms-none = <b>Terms in short</b>
-    A subscription begins with the confirmed payment and lasts for the period you chose. Paying again adds to the end. It does not renew by itself. Crypto payments cannot be reversed; for refunds see /paysupport.
+    A subscription begins with the confirmed payment and lasts for the period you chose. Paying again adds to the end. The subscription does not renew by itself. Crypto payments cannot be reversed; for refunds see /paysupport.
 language-choose = Which language do you prefer?
 language-chosen = We speak English now.
 
@@ -166,7 +166,7 @@ error-unknown-tier = This is not on sale any more. /plans shows what is.
 error-unknown-payment = This order is not known here. /history shows yours.
 error-another-tier = You have { $tier } until { $until }. Another tier can be bought after that; this one can be extended at any time.
 error-invoice-in-progress = Your invoice is being made, one moment. If nothing comes within a minute, press Pay again.
-error-too-many-invoices = That is a lot of invoices for one hour. Please use one of the open ones, or try again later.
+error-too-many-invoices = That is a lot of invoices for one hour. Please try again in an hour; an open invoice is in /status.
 error-sales-closed = Sales are closed for the moment. Nothing was charged; please try again later.
 error-provider-away = The payment service does not answer. Nothing was charged; please try again in a few minutes.
 error-not-reviewable = This payment waits for no decision.

@@ -212,7 +212,8 @@ def test_an_unknown_language_is_english() -> None:
 @pytest.mark.parametrize(
     ("language", "left", "words"),
     [
-        ("en", timedelta(days=29, hours=23), "29 days"),
+        ("en", timedelta(days=29, hours=23), "30 days"),
+        ("en", timedelta(days=29, hours=1), "29 days"),
         ("en", timedelta(hours=30), "30 hours"),
         ("en", timedelta(seconds=20), "1 minute"),
         ("ru", timedelta(days=21), "21 день"),

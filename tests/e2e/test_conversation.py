@@ -487,6 +487,8 @@ async def test_i_have_paid_looks_at_once(ann: Customer) -> None:
     await ann.read("Not seen yet")
     await ann.pay(invoice, Decimal(40))
     await ann.press("check:")
+    await ann.read("40 USDT (TRC20) has arrived for Pro · 30 days. Still missing: 60.4 USDT (TRC20)")
+    await ann.press("check:")
     await ann.read("40 USDT (TRC20) has arrived, still missing: 60.4 USDT (TRC20)")
     await ann.pay(invoice, mode="none")
     await ann.press("check:")
