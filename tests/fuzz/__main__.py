@@ -1,6 +1,6 @@
 """Bad input in numbers: tries it, counts it, and audits the books afterwards.
 
-    python -m tests.fuzz --http 20000 --reader 100000 --updates 5000 --seed 7
+    make fuzz, or python -m tests.fuzz --http 20000 --reader 100000 --updates 5000 --seed 7
 
 Prints what was tried and what was found; ends with 1 if anything was. All on loopback, and over by itself.
 """
