@@ -33,8 +33,8 @@ chaos: development ## kill processes and the database for MINUTES=10 while custo
 mutants: development ## make each usual mistake in a copy, and show that a test catches it
 	@exec $(PYTHON) -m tests.mutants
 
-fuzz: development ## tens of thousands of odd inputs, counted
-	@exec $(PYTHON) -m tests.fuzz
+fuzz: development ## tens of thousands of odd inputs, counted; SEED=…
+	@exec $(PYTHON) -m tests.fuzz $(if $(SEED),--seed $(SEED))
 
 screenshots: development ## take the pictures in docs/screenshots
 	@exec $(PYTHON) -m tests.browser.screenshots
