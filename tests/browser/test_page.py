@@ -76,8 +76,10 @@ async def test_a_deep_link_starts_the_bot_with_its_payload(
 
 async def test_a_message_to_somebody_else_is_marked(sandbox: Sandbox, page: Page) -> None:
     await expect(page.locator(".person")).to_have_count(2)
-    people.say(sandbox.world, BORIS, "Привет")
-    await expect(page.get_by_role("button", name="Stage")).to_have_class("news")
+    tab = page.get_by_role("button", name="Stage")
+    while await tab.get_attribute("class") != "news":  # nothing is heard before the page listens
+        people.say(sandbox.world, BORIS, "Привет")
+        await page.wait_for_timeout(200)
     await page.get_by_role("button", name="Stage").click()
     await expect(page.get_by_role("button", name="Борис")).to_contain_text("new messages")
 
