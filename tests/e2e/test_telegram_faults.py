@@ -434,7 +434,7 @@ async def test_a_language_can_be_chosen_although_the_menu_cannot_be_shown(bare: 
     await ann.press("language:ru")
     await ann.read("Теперь мы говорим по-русски.")
     ann.say("/plans")
-    await ann.read("Какой вам подходит?")
+    await ann.read("Какой тариф вам подходит?")
 
 
 async def test_a_revoked_token_pauses_everything_and_mends_itself(bare: tuple[Stage, Bot]) -> None:
