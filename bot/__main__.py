@@ -1,7 +1,7 @@
 """The process: the only place where everything meets. `python -m bot`.
 
-Settings, tiers and database are looked at before the Telegram library is loaded, which takes seconds: whoever has
-mistyped something is told at once, in one line, with exit code 2.
+Settings, tiers and database are looked at before the Telegram library is loaded: whoever has mistyped something is
+told at once, in one line, with exit code 2.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from bot.aiogram_on_demand import load_aiogram
 from services import failpoints, migrate, users
 from services.config import Settings, read_settings
 from services.cryptocloud import CryptoCloud
@@ -89,6 +90,7 @@ async def _live(
 
 async def _sell(db: Database, settings: Settings, price_list: PriceList, stopping: asyncio.Event) -> int:
     """Put the shop together and run it until told to stop."""
+    load_aiogram()
     from bot import menu, telegram
     from bot.dispatcher import create_dispatcher
     from bot.polling import Polling
