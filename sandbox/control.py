@@ -5,7 +5,6 @@ Origin of the sandbox itself. Wrong input answers 400, something that is not the
 """
 
 import asyncio
-import heapq
 import json
 import re
 from collections import deque
@@ -236,7 +235,7 @@ async def _switch_fault(request: web.Request, body: Json) -> Json:
         world.updates.end_poll("down")
     name = {"telegram": "Telegram", "cryptocloud": "CryptoCloud"}[place]
     if fault is None:
-        world.note(place, f"{name} is well again", tone="good")
+        world.note(place, f"{name} works as usual again", tone="good")
     else:
         world.note(place, f"{name}: {SWITCHED.get(fault.kind, fault.kind.replace('_', ' '))}", tone="warn")
     world.tell("faults")
@@ -502,7 +501,7 @@ async def _postbacks(request: web.Request, _: Json) -> list[Json]:
 
 async def _timeline(request: web.Request, _: Json) -> list[Json]:
     """GET timeline?after=&limit=: what passed between the four parties, in order, as lines."""
-    entries = heapq.merge(*request.app[WORLD].journals, key=lambda one: one["id"])
+    entries = timeline.in_order(request.app[WORLD].journals)
     after, limit = int(request.query.get("after", 0)), int(request.query.get("limit", 300))
     lines = [line for one in entries if one["id"] > after and (line := timeline.line(one)) is not None]
     return lines[-limit:] if limit > 0 else []

@@ -1,8 +1,9 @@
 """Looks into the bot's database from outside, as any other program could: the payment's row, and how it moves.
 
 It finds the embedded server by the postmaster.pid in the data folder and reads, nothing else; without a server the
-page says so. On a person's wish it moves the data back in time, or makes the server crash and recover. It never
-touches a database that the bot was pointed at by DATABASE_URL.
+page says so. What it tells carries the database's own time, so that a cause stands before its effect. On a person's
+wish it moves the data back in time, or makes the server crash and recover. It never touches a database that the bot
+was pointed at by DATABASE_URL.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,17 @@ PATIENCE = 10.0
 DAY = 86400
 # A row that changes in these is worth a line; leases and moments of checks are shown in the row alone.
 TOLD = ("status", "overpaid", "late", "review", "verdict", "cancel_requested", "wake")
+TONES = {"paid": "good", "partial": "warn", "failed": "bad", "expired": "warn"}
 AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
-_PAYMENTS = "SELECT to_jsonb(p) FROM payments p ORDER BY p.updated_at DESC, p.id LIMIT $1"
-_BOOK = "SELECT to_jsonb(l) FROM subscription_ledger l WHERE id > $1 ORDER BY id LIMIT $2"
+# One statement, so that a row, its history and the books are seen as they stand at the same moment.
+_NEWEST = """
+    SELECT 'payments', to_jsonb(p) FROM (SELECT * FROM payments ORDER BY updated_at DESC, id LIMIT $1) p
+     UNION ALL
+    SELECT 'payment_history', to_jsonb(h) FROM (SELECT * FROM payment_history ORDER BY id DESC LIMIT $1) h
+     UNION ALL
+    SELECT 'subscription_ledger', to_jsonb(l) FROM (SELECT * FROM subscription_ledger ORDER BY id DESC LIMIT $1) l
+"""
 _SUBSCRIPTION = "SELECT to_jsonb(s) FROM subscriptions s WHERE user_id = $1"
 _MOMENTS = """
     SELECT format('UPDATE %I SET %s', table_name,
@@ -70,7 +79,9 @@ class Observer:
         self._data = data
         self.state = "absent"
         self._payments: dict[str, Json] | None = None
-        self._last_entry = 0
+        self._steps: set[int] = set()
+        self._entries: set[int] = set()
+        self._looking = asyncio.Lock()
         self._connection: Any = None
 
     async def run(self) -> None:
@@ -79,7 +90,8 @@ class Observer:
             try:
                 self._connection = await self._connect(read_only=True)
                 while True:
-                    await self._look()
+                    async with self._looking:
+                        await self._look(self._connection)
                     self._move("watching")
                     await asyncio.sleep(LOOK_EVERY)
             except (*AWAY, NoDatabase):
@@ -114,63 +126,65 @@ class Observer:
             server_settings=settings,
         )
 
-    async def _look(self) -> None:
-        rows = [json.loads(one[0]) for one in await self._connection.fetch(_PAYMENTS, MOST_ROWS)]
-        entries = [
-            json.loads(one[0]) for one in await self._connection.fetch(_BOOK, self._last_entry, MOST_ROWS)
-        ]
+    async def _look(self, connection: Any) -> None:
+        found: dict[str, list[Json]] = {"payments": [], "payment_history": [], "subscription_ledger": []}
+        for table, row in await connection.fetch(_NEWEST, MOST_ROWS):
+            found[table].append(json.loads(row))
+        rows = found["payments"]
+        # Ids are given before they are committed: one that is lower than the last may come later.
+        steps = [one for one in reversed(found["payment_history"]) if one["id"] not in self._steps]
+        entries = [one for one in reversed(found["subscription_ledger"]) if one["id"] not in self._entries]
+        self._steps = {one["id"] for one in found["payment_history"]}
+        self._entries = {one["id"] for one in found["subscription_ledger"]}
         known, self._payments = self._payments, {**(self._payments or {}), **{one["id"]: one for one in rows}}
-        changed = False
-        for row in reversed(rows):
-            before = (known or {}).get(row["id"])
-            if before == row:
-                continue
-            changed = True
-            if known is not None:
-                self._tell_of(before, row)
-        if entries:
-            self._last_entry = entries[-1]["id"]
-            changed = True
-            for entry in entries if known is not None else ():
+        changed = [row for row in reversed(rows) if row != (known or {}).get(row["id"])]
+        if known is not None:
+            for row in changed:
+                self._tell_of(
+                    known.get(row["id"]), row, [one for one in steps if one["payment_id"] == row["id"]]
+                )
+            for entry in entries:
                 self._tell_of_entry(entry)
-        if changed:
+        if changed or entries:
             self._world.tell("row")
 
-    def _tell_of(self, before: Json | None, row: Json) -> None:
+    def _tell_of(self, before: Json | None, row: Json, steps: list[Json]) -> None:
+        """Tell each step of a payment at its own time, or what else changed at the time of the last change."""
         changes = {name: [before.get(name) if before else None, value] for name, value in row.items()}
         changes = {name: pair for name, pair in changes.items() if pair[0] != pair[1]}
         told = [name for name in TOLD if name in changes]
-        if before is None:
-            title, text = (
-                row["status"],
-                f"{row['tier']} · {row['period']} · {row['amount']:.2f} {row['currency']}",
+        for step in steps:
+            old, new = step["old_status"], step["new_status"]
+            is_last = step is steps[-1]
+            if old is None:
+                text = f"{row['tier']} · {row['period']} · {row['amount']:.2f} {row['currency']}"
+            else:
+                text = " · ".join(name for name in ("overpaid", "late", "review") if row[name] and is_last)
+            self._note(
+                step["changed_at"],
+                f"{old} → {new}" if old else new,
+                text=text,
+                tone=TONES.get(new, ""),
+                request=changes if is_last else {"status": [old, new]},
+                answer=row,
             )
-        elif "status" in told:
-            title = f"{before['status']} → {row['status']}"
-            text = " · ".join(name for name in ("overpaid", "late", "review") if row[name])
-        elif told == ["wake"]:
-            title, text = "woken", "look now"
-        elif told:
-            title, text = ", ".join(name.replace("_", " ") for name in told if name != "wake"), row["status"]
-        else:
+        if steps or not told:
             return
-        tone = {"paid": "good", "partial": "warn", "failed": "bad", "expired": "warn"}.get(row["status"], "")
-        self._world.note(
-            "bot",
-            title,
-            to="row",
-            text=text,
-            tone=tone if "status" in told else "",
-            request=changes,
-            answer=row,
-        )
+        if told == ["wake"]:
+            # Whoever is woken looks at once, and that look writes the row again: the claim's time is the nearest.
+            moment = row["asked_at"] if "asked_at" in changes else row["updated_at"]
+            self._note(moment, "woken", text="look now", request=changes, answer=row)
+        else:
+            title = ", ".join(name.replace("_", " ") for name in told if name != "wake")
+            self._note(row["updated_at"], title, text=row["status"], request=changes, answer=row)
 
     def _tell_of_entry(self, entry: Json) -> None:
         days = f"{entry['seconds'] / DAY:+g} days of {entry['tier']}"
-        text = f"until {entry['ends_at'][:16].replace('T', ' ')}"
-        self._world.note(
-            "bot", days, to="row", text=f"ledger: {entry['kind']}, {text}", tone="good", answer=entry
-        )
+        text = f"ledger: {entry['kind']}, until {entry['ends_at'][:16].replace('T', ' ')}"
+        self._note(entry["created_at"], days, text=text, tone="good", answer=entry)
+
+    def _note(self, moment: str, title: str, **details: Any) -> None:
+        self._world.note("bot", title, to="row", at=datetime.fromisoformat(moment).timestamp(), **details)
 
     async def rows_of(self, person_id: int) -> Json:
         """What stands in the database about one person: newest payments first, and the subscription."""
@@ -199,7 +213,7 @@ class Observer:
         deadline = time.monotonic() + (PATIENCE if expected else 0)
         while True:
             try:
-                async with self._visit(read_only=False) as connection:
+                async with self._looking, self._visit(read_only=False) as connection:
                     await self._move_back(connection, seconds)
             except (*AWAY, NoDatabase) as error:
                 if not expected and isinstance(error, NoDatabase | OSError):
@@ -211,12 +225,16 @@ class Observer:
                 return True
 
     async def _move_back(self, connection: Any, seconds: float) -> None:
-        """Shift all moments; the triggers of the append-only books do not fire in a replica's transaction."""
+        """Shift all moments; the triggers of the append-only books do not fire in a replica's transaction.
+
+        Looks once more before, while nobody can write: what happened keeps its time in the timeline.
+        """
         async with connection.transaction():
             tables = await connection.fetch(_MOMENTS)
             if tables:
                 names = ", ".join(one["name"] for one in tables)
                 await connection.execute(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
+                await self._look(connection)
             await connection.execute("SET LOCAL session_replication_role = replica")
             for one in tables:
                 await connection.execute(one["statement"], seconds)

@@ -5,11 +5,13 @@ the request and the answer as they were.
 """
 
 import re
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 Json = dict[str, Any]
 LANES = ("telegram", "bot", "cryptocloud", "row")
-HOUSEKEEPING = frozenset(
+ROUTINE = frozenset(
     {
         "getme", "getwebhookinfo", "setwebhook", "deletewebhook", "setmycommands", "getmycommands",
         "deletemycommands", "setmyname", "setmydescription", "setmyshortdescription", "getmyname",
@@ -25,6 +27,11 @@ PATHS = {
     "statistics": "invoice/merchant/statistics",
 }
 LONGEST = 90
+
+
+def in_order(journals: Iterable[Iterable[Json]]) -> list[Json]:
+    """Put the entries of all journals in the order in which things happened; some are heard of late."""
+    return sorted(chain.from_iterable(journals), key=lambda one: (one["at"], one["id"]))
 
 
 def line(entry: Json) -> Json | None:
@@ -123,7 +130,7 @@ def _call(entry: Json) -> Json | None:
         "text": _refusal(entry) or text,
         "tone": _tone(entry),
         "pending": _is_pending(entry),
-        "quiet": method in HOUSEKEEPING and _tone(entry) != "bad",
+        "quiet": method in ROUTINE and _tone(entry) != "bad",
     }
 
 
@@ -197,7 +204,7 @@ def _provider(entry: Json) -> Json:
         "text": text,
         "tone": _tone(entry),
         "pending": _is_pending(entry),
-        "quiet": method in HOUSEKEEPING and _tone(entry) != "bad",
+        "quiet": method in ROUTINE and _tone(entry) != "bad",
     }
 
 

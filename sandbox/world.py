@@ -233,7 +233,8 @@ class World:
     def note(self, lane: str, title: str, *, to: str = "", **details: Any) -> Json:
         """Write down something that is no call: an act, a switch, a change of a payment's row.
 
-        `details` are `text`, `tone` (good, warn, bad), `quiet`, `request` and `answer`; see timeline.py.
+        `details` are `text`, `tone` (good, warn, bad), `quiet`, `request` and `answer`, see timeline.py, and `at`,
+        the Unix time of what is heard of late.
         """
         return self.write_down(self.notes, kind="note", lane=lane, to=to or lane, title=title, **details)
 

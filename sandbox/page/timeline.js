@@ -77,6 +77,8 @@ async function open(item, id) {
 }
 
 const isAtEnd = () => list.scrollHeight - list.scrollTop - list.clientHeight < 60;
+// What the database did is heard of late: each line stands where it happened.
+const order = ({ dataset }, line) => dataset.at - line.at || dataset.id - line.id;
 
 function put(line, fresh) {
   const made = step(line);
@@ -88,9 +90,9 @@ function put(line, fresh) {
     if (focused) made.focus({ preventScroll: true });
     return;
   }
-  const item = element("li", { class: ["line", line.quiet && "quiet", fresh && "fresh"].filter(Boolean).join(" "), "data-id": line.id }, made);
+  const item = element("li", { class: ["line", line.quiet && "quiet", fresh && "fresh"].filter(Boolean).join(" "), "data-id": line.id, "data-at": line.at }, made);
   lines.set(line.id, item);
-  const after = [...list.children].findLast((one) => Number(one.dataset.id) < line.id);
+  const after = [...list.children].findLast((one) => order(one, line) < 0);
   if (after) after.after(item);
   else list.prepend(item);
   while (lines.size > KEPT) {
@@ -121,8 +123,8 @@ export function wireTimeline() {
     const button = event.target.closest(".step");
     if (button) open(button.parentElement, Number(button.parentElement.dataset.id));
   });
-  document.getElementById("housekeeping").addEventListener("change", (event) => {
-    list.classList.toggle("with-housekeeping", event.target.checked);
+  document.getElementById("routine").addEventListener("change", (event) => {
+    list.classList.toggle("with-routine", event.target.checked);
     list.scrollTop = list.scrollHeight;
   });
   for (const button of document.querySelectorAll("[data-view]")) {

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox.observer import NoDatabase, Observer
+from sandbox.timeline import in_order
 from sandbox.world import World
 from services import migrate
 from services.db import Database, database_url
@@ -102,6 +104,49 @@ async def test_each_step_of_a_payment_is_told_with_the_row(
     assert [one["id"] for one in rows["payments"]] == [PAYMENT]
     assert rows["subscription"]["tier"] == "pro"
     assert (await observer.rows_of(7))["payments"] == []
+
+
+async def test_a_cause_stands_before_its_effect_though_it_is_heard_of_later(
+    observed: tuple[World, Observer], bot_data: Any
+) -> None:
+    world, _ = observed
+    await bot_data.execute(SALE)
+    await eventually(lambda: "creating" in told(world))
+    world.note("cryptocloud", "money arrives")
+    await bot_data.execute(f"UPDATE payments SET status = 'partial' WHERE id = '{PAYMENT}'")
+    await bot_data.execute(GRANT)
+    world.note("bot", "receipt", to="telegram")
+    await eventually(lambda: "+30 days of pro" in told(world))
+    assert told(world).index("receipt") < told(world).index("partial → paid")
+    titles = [one["title"] for one in in_order(world.journals)]
+    assert titles[titles.index("creating") :] == [
+        "creating", "money arrives", "creating → partial", "partial → paid", "+30 days of pro", "receipt",
+    ]  # fmt: skip
+
+
+async def test_somebody_who_is_woken_was_woken_before_the_look(
+    observed: tuple[World, Observer], bot_data: Any
+) -> None:
+    world, _ = observed
+    await bot_data.execute(SALE)
+    await eventually(lambda: "creating" in told(world))
+    async with bot_data.transaction():
+        await bot_data.execute("UPDATE payments SET wake = wake + 1, next_check_at = now(), asked_at = now()")
+    world.note("bot", "info", to="cryptocloud")
+    await bot_data.execute("UPDATE payments SET checked_at = now()")
+    await eventually(lambda: "woken" in told(world))
+    assert [one["title"] for one in in_order(world.journals)][-2:] == ["woken", "info"]
+
+
+async def test_what_was_written_just_before_a_jump_keeps_its_time(
+    observed: tuple[World, Observer], bot_data: Any
+) -> None:
+    world, observer = observed
+    before = time.time()
+    await bot_data.execute(SALE)
+    assert await observer.jump(40 * DAY, expected=True)
+    await eventually(lambda: "creating" in told(world))
+    assert [one["at"] >= before for one in world.notes if one["title"] == "creating"] == [True]
 
 
 async def test_a_jump_moves_every_moment_and_leaves_the_books_closed(
