@@ -98,7 +98,7 @@ class Project:
     notification_url: str = ""
     success_url: str = ""
     fail_url: str = ""
-    name: str = "Sandbox shop"
+    name: str = "Subgate sandbox"
     test_mode: bool = False
     sparse_info: bool = False
     transfer_fee_paid_by: str = "client"

@@ -140,10 +140,12 @@ def _caption(arguments: Arguments) -> Json:
 
 
 def _send(world: World, chat_id: int, content: Json, markup: Json | None) -> Json:
+    chat = world.chat_object(chat_id)
+    sender = {"sender_chat": chat} if chat_id in world.channels else {"from": world.bot_user()}
     body: Json = {
         "message_id": world.new_message_id(),
-        "from": world.bot_user(),
-        "chat": world.chat_object(chat_id),
+        **sender,
+        "chat": chat,
         "date": int(time.time()),
         **content,
     }

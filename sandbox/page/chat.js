@@ -10,14 +10,25 @@ const toast = document.getElementById("toast");
 const shown = new Map();
 const pressed = new Map();
 const answers = new Map();
+const TOAST_STAYS = 3500;
+const TOAST_CAN_BE_READ = 1500;
 let toastTimer = 0;
+let toastSince = 0;
+
+function endToastIn(delay) {
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => toast.classList.remove("shown"), delay);
+}
 
 export function say(text) {
   toast.textContent = text;
   toast.classList.add("shown");
-  clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => toast.classList.remove("shown"), 3500);
+  toastSince = Date.now();
+  endToastIn(TOAST_STAYS);
 }
+
+// What comes next takes the toast's place, once it could be read.
+const endToast = () => endToastIn(Math.max(0, toastSince + TOAST_CAN_BE_READ - Date.now()));
 
 export function answered({ press_id: id, text, alert }) {
   const button = pressed.get(id);
@@ -35,10 +46,10 @@ export function answered({ press_id: id, text, alert }) {
   if (!dialog.open) dialog.showModal();
 }
 
-async function press(chatId, messageId, data, button) {
+async function press(chat, messageId, data, button) {
   button.classList.add("waiting");
   try {
-    const { press_id: id } = await act("press", { chat_id: chatId, message_id: messageId, data });
+    const { press_id: id } = await act("press", { chat_id: chat.id, person_id: chat.person, message_id: messageId, data });
     pressed.set(id, button);
     if (answers.has(id)) answered(answers.get(id));
     setTimeout(() => {
@@ -50,7 +61,7 @@ async function press(chatId, messageId, data, button) {
   }
 }
 
-function key(chatId, messageId, button, language) {
+function key(chat, messageId, button) {
   const looks = { class: "button", "data-style": button.style };
   if (button.url) {
     const href = safeLink(button.url);
@@ -58,18 +69,18 @@ function key(chatId, messageId, button, language) {
   }
   if (button.copy_text) {
     const { text } = button.copy_text;
-    const copy = () => navigator.clipboard.writeText(text).then(() => say(words(language).copied), () => say(text));
+    const copy = () => navigator.clipboard.writeText(text).then(() => say(words(chat.language).copied), () => say(text));
     return element("button", { ...looks, type: "button", onclick: copy }, button.text);
   }
   const data = button.callback_data;
-  const onclick = (event) => press(chatId, messageId, data, event.currentTarget);
+  const onclick = (event) => press(chat, messageId, data, event.currentTarget);
   return element("button", { ...looks, type: "button", onclick, disabled: data == null }, button.text);
 }
 
 const sized = (bytes) => (bytes < 1024 ? `${bytes} B` : `${(bytes / 1024).toFixed(1)} KB`);
 const fileAt = (id) => `/control/files/${encodeURIComponent(id)}`;
 
-function content(message, onCommand, language) {
+function content(message, { onCommand, language }) {
   const parts = [];
   const text = message.text ?? message.caption ?? "";
   if (message.document) {
@@ -91,14 +102,14 @@ function content(message, onCommand, language) {
   return parts;
 }
 
-function bubble(chatId, message, onCommand, language) {
+function bubble(chat, message) {
   const kind = ["bubble", message.edit_date && "edited", message.photo && !message.caption && "bare"].filter(Boolean).join(" ");
   const article = element("article", { class: message.from_bot ? "message" : "message mine" },
-    element("div", { class: kind }, ...content(message, onCommand, language)));
+    element("div", { class: kind }, ...content(message, chat)));
   const rows = message.reply_markup?.inline_keyboard ?? [];
   if (rows.length) {
     article.append(element("div", { class: "keyboard" }, ...rows.map((row) =>
-      element("div", {}, ...row.map((button) => key(chatId, message.message_id, button, language))))));
+      element("div", {}, ...row.map((button) => key(chat, message.message_id, button))))));
   }
   return article;
 }
@@ -122,12 +133,13 @@ function separate(visible, language) {
   }
 }
 
-export function showChat(chatId, messages, { onCommand, welcome, language }) {
+// `chat` is its id, the person who looks at it, their language, what to say while it is empty, and onCommand.
+export function showChat(chat, messages) {
   const atEnd = isAtEnd();
   const visible = messages.filter((one) => !one.deleted);
-  const another = list.dataset.chat !== String(chatId);
+  const another = list.dataset.chat !== `${chat.person} ${chat.id}`;
   if (another) {
-    list.dataset.chat = chatId;
+    list.dataset.chat = `${chat.person} ${chat.id}`;
     list.replaceChildren();
     shown.clear();
   }
@@ -144,7 +156,7 @@ export function showChat(chatId, messages, { onCommand, welcome, language }) {
     const signature = JSON.stringify(message);
     const before = shown.get(message.message_id);
     if (before?.signature === signature) continue;
-    const node = bubble(chatId, message, onCommand, language);
+    const node = bubble(chat, message);
     if (before) {
       const keys = [...before.node.querySelectorAll(".button")];
       const focused = keys.indexOf(document.activeElement);
@@ -158,8 +170,9 @@ export function showChat(chatId, messages, { onCommand, welcome, language }) {
     }
     shown.set(message.message_id, { node, signature, edits: message.edits });
   }
-  separate(visible, language);
-  if (!visible.length) list.append(element("p", { class: "nothing" }, welcome));
+  separate(visible, chat.language);
+  if (!visible.length) list.append(element("p", { class: "nothing" }, chat.welcome));
+  if (grew) endToast();
   if (atEnd || grew) {
     toEnd();
     for (const picture of list.querySelectorAll("img")) if (!picture.complete) picture.addEventListener("load", toEnd, { once: true });

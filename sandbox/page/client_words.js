@@ -6,12 +6,14 @@ const WORDS = {
     copied: "Copied", today: "Today", yesterday: "Yesterday", block: "Block", unblock: "Unblock",
     joined: "You are in the channel now.", asked: "You have asked to join. An admin has to let you in.",
     member: "You are in this channel already.", left: "You have left the channel.",
+    channel: "channel", back: "Back to the bot", no_posts: "No posts yet.",
   },
   ru: {
     start: "ЗАПУСТИТЬ", restart: "ПЕРЕЗАПУСТИТЬ", message: "Сообщение", menu: "Меню", bot: "бот", typing: "печатает…", edited: "изменено",
     copied: "Скопировано", today: "Сегодня", yesterday: "Вчера", block: "Заблокировать", unblock: "Разблокировать",
     joined: "Вы теперь в канале.", asked: "Заявка отправлена. Её должен одобрить администратор.",
     member: "Вы уже в этом канале.", left: "Вы вышли из канала.",
+    channel: "канал", back: "Назад к боту", no_posts: "Публикаций пока нет.",
   },
 };
 

@@ -7,10 +7,10 @@ import { element } from "./text.js";
 const at = (id) => document.getElementById(id);
 const SWITCHES = [
   ["telegram", "Telegram", [
-    ["", "well"], ["too_many_requests", "429", { method: "sending", retry_after: 3 }], ["server_error", "500"], ["bad_gateway", "HTML 502"],
+    ["", "normal"], ["too_many_requests", "429", { method: "sending", retry_after: 3 }], ["server_error", "500"], ["bad_gateway", "HTML 502"],
     ["deliver_then_hang", "delivers, no answer", { method: "sending" }], ["down", "down"],
   ]],
-  ["cryptocloud", "CryptoCloud", [["", "well"], ["slow", "slow", { seconds: 4 }], ["html_502", "HTML 502"], ["down", "down"]]],
+  ["cryptocloud", "CryptoCloud", [["", "normal"], ["slow", "slow", { seconds: 4 }], ["html_502", "HTML 502"], ["down", "down"]]],
 ];
 const PLACES = { member: "in it", asked: "has asked", left: "not in it", kicked: "banned", creator: "owner" };
 
@@ -35,15 +35,21 @@ export function showPeople(state, me, unread, become) {
   if (focused) document.querySelector(`[data-person="${focused}"]`)?.focus();
 }
 
-export function showChannels(state, who, onLeave) {
+export const isInside = (person, channel) => ["member", "creator"].includes(person.channels[channel]);
+
+export function showChannels(state, who, unread, { onOpen, onLeave }) {
+  at("channels-news").hidden = !state.channels.some((one) => unread.has(one.id));
   at("channels").replaceChildren(...state.channels.map((channel) => {
     const place = who.channels[channel.id];
     const link = channel.links.findLast((one) => !one.is_revoked);
     const choose = () => { at("join").elements.link.value = link.invite_link; };
     return element("li", {},
-      element("span", { class: "row" }, element("b", {}, channel.title), element("span", { class: "faint" }, PLACES[place])),
+      element("span", { class: "row" }, element("b", {}, channel.title),
+        ...(unread.has(channel.id) ? [element("span", { class: "dot" }, element("span", { class: "aside" }, "new posts"))] : []),
+        element("span", { class: "faint" }, PLACES[place])),
       element("span", { class: "row" },
-        ...(link && place !== "member" ? [element("button", { type: "button", class: "small", onclick: choose }, link.name ? `Link “${link.name}”` : "Its newest link")] : []),
+        ...(isInside(who, channel.id) ? [element("button", { type: "button", class: "small", onclick: () => onOpen(channel.id) }, "Open")] : []),
+        ...(link && !isInside(who, channel.id) ? [element("button", { type: "button", class: "small", onclick: choose }, link.name ? `Link “${link.name}”` : "Its newest link")] : []),
         ...(place === "member" ? [element("button", { type: "button", class: "small", onclick: () => onLeave(channel.id) }, "Leave")] : [])));
   }));
 }
@@ -91,7 +97,7 @@ export function showProcess(process) {
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
-export function wireStage() {
+export function wireControls() {
   at("mode").addEventListener("change", (event) => attempt("project", { postback: { mode: event.target.value } }));
   at("format").addEventListener("change", (event) => attempt("project", { postback: { format: event.target.value } }));
   at("test-mode").addEventListener("change", (event) => attempt("project", { test_mode: event.target.checked }));

@@ -1,11 +1,13 @@
-// The page: who you are, the chat with the bot, and what passes behind it while you look.
+// The page: who you are, the chat with the bot or a channel, and what passes behind it while you look.
 
 import { act, read, soon, watch } from "./api.js";
 import { answered, refused, say, showChat } from "./chat.js";
 import { words } from "./client_words.js";
 import { loadRow } from "./row.js";
 import { closeSheet, wireLinks } from "./sheet.js";
-import { attempt, showChannels, showPeople, showProcess, showProject, showSwitches, wireStage } from "./stage.js";
+import {
+  attempt, isInside, showChannels, showPeople, showProcess, showProject, showSwitches, wireControls,
+} from "./controls.js";
 import { element } from "./text.js";
 import { addLine, loadTimeline, wireTimeline } from "./timeline.js";
 
@@ -14,6 +16,7 @@ const query = new URLSearchParams(location.search);
 const unread = new Set();
 let payload = query.get("start") ?? "";
 let me = Number(localStorage.getItem("person")) || 0;
+let channel = 0; // that is open in place of the chat with the bot
 let state = null;
 let chatIsEmpty = true;
 let typingTimer = 0;
@@ -22,6 +25,7 @@ history.replaceState(null, "", "/");
 const person = () => state.people.find((one) => one.id === me) ?? state.people[0];
 const spoken = () => words(person().language);
 const trouble = (error) => say(error.message);
+const chatId = () => channel || me;
 
 function showTab(name) {
   document.body.dataset.tab = name;
@@ -50,6 +54,7 @@ function showComposer() {
   at("say").hidden = who.blocked || (chatIsEmpty && !payload);
   at("text").placeholder = said.message;
   at("block").textContent = who.blocked ? said.unblock : said.block;
+  at("block").hidden = at("composer").hidden = channel !== 0;
   at("me").textContent = who.first_name;
   at("menu").hidden = !who.commands.length;
   at("menu").lastElementChild.textContent = said.menu;
@@ -67,26 +72,38 @@ function closeMenu() {
 }
 
 async function loadChat() {
-  const whose = me;
-  const messages = await read(`chats/${whose}`);
-  if (whose !== me) return;
-  chatIsEmpty = !messages.some((one) => !one.deleted);
+  const [id, whose] = [chatId(), me];
+  const messages = await read(`chats/${id}`);
+  if (id !== chatId() || whose !== me) return;
+  if (!channel) chatIsEmpty = !messages.some((one) => !one.deleted);
   const { language } = person();
-  const description = state.profile[`description|${language}`] || state.profile.description;
-  showChat(whose, messages, { onCommand: send, language, welcome: description || "Press START to talk to the bot." });
+  const description = state.profile[`description|${language}`] || state.profile.description || "Press START to talk to the bot.";
+  showChat({ id, person: me, language, onCommand: send, welcome: channel ? spoken().no_posts : description }, messages);
   showComposer();
+}
+
+function showHeader() {
+  const opened = state.channels.find((one) => one.id === channel);
+  const name = opened?.title ?? (state.profile.name || state.bot.first_name);
+  at("chat-name").textContent = name;
+  at("chat-avatar").textContent = [...name][0];
+  at("messages").setAttribute("aria-label", opened ? name : "Chat with the bot");
+  at("back").hidden = !opened;
+  at("back").title = spoken().back;
+  at("back").setAttribute("aria-label", spoken().back);
 }
 
 function showState() {
   showPeople(state, me, unread, become);
-  showChannels(state, person(), leave);
+  showChannels(state, person(), unread, { onOpen: openChannel, onLeave: leave });
+  showHeader();
   showComposer();
 }
 
 async function loadState() {
   state = await read("state");
   me = person().id;
-  at("bot-name").textContent = state.profile.name || state.bot.first_name;
+  if (channel && !isInside(person(), channel)) openChannel(0);
   showState();
   showSwitches(state);
   showProject(state);
@@ -95,6 +112,7 @@ async function loadState() {
 
 async function become(id) {
   me = id;
+  channel = 0;
   localStorage.setItem("person", id);
   unread.delete(id);
   closeMenu();
@@ -105,16 +123,33 @@ async function become(id) {
   await Promise.all([loadChat(), loadRow(me)]).catch(trouble);
 }
 
-async function follow(link) {
-  const answer = await attempt("people/join", { id: me, link });
-  if (answer) say(spoken()[answer.outcome]);
+// 0 goes back to the chat with the bot.
+function openChannel(id) {
+  channel = id;
+  unread.delete(chatId());
+  closeMenu();
+  closeSheet();
+  presence();
+  showState();
+  showTab("chat");
+  loadChat().then(() => (channel ? at("back") : at("text")).focus({ preventScroll: true })).catch(trouble);
 }
 
-async function leave(channel) {
-  if (await attempt("people/leave", { id: me, channel_id: channel })) say(spoken().left);
+async function follow(link) {
+  const answer = await attempt("people/join", { id: me, link });
+  if (!answer) return;
+  await loadState();
+  const led = state.channels.find((one) => one.links.some((known) => known.invite_link === link));
+  if (led && answer.outcome !== "asked") openChannel(led.id);
+  say(spoken()[answer.outcome]);
+}
+
+async function leave(id) {
+  if (await attempt("people/leave", { id: me, channel_id: id })) say(spoken().left);
 }
 
 function start(given) {
+  if (channel) openChannel(0);
   payload = given;
   showComposer();
   at("begin").focus();
@@ -125,7 +160,7 @@ const refresh = {
 };
 
 function presence(text = "", seconds = 0) {
-  at("presence").textContent = text || spoken().bot;
+  at("presence").textContent = text || (channel ? spoken().channel : spoken().bot);
   at("presence").classList.toggle("typing", seconds > 0);
   clearTimeout(typingTimer);
   if (seconds) typingTimer = setTimeout(presence, seconds * 1000);
@@ -135,7 +170,7 @@ function passed(line) {
   addLine(line);
   if (!line.quiet && line.tone === "bad") news("behind");
   const isRefusal = line.from === "bot" && line.to === "telegram" && line.tone === "bad" && !line.pending;
-  if (isRefusal && line.chat_id === me) refused(line.title, `${line.status ?? ""} ${line.text}`.trim());
+  if (isRefusal && line.chat_id === chatId()) refused(line.title, `${line.status ?? ""} ${line.text}`.trim());
 }
 
 function changed(change) {
@@ -157,18 +192,18 @@ function changed(change) {
       refresh.row();
       break;
     case "chat":
-      if (change.chat_id === me) {
+      if (change.chat_id === chatId()) {
         refresh.chat();
         presence();
         news("chat");
-      } else if (state.people.some((one) => one.id === change.chat_id)) {
+      } else if (state.people.some((one) => one.id === change.chat_id) || isInside(person(), change.chat_id)) {
         unread.add(change.chat_id);
-        showPeople(state, me, unread, become);
-        news("stage");
+        showState();
+        news("controls");
       }
       break;
     case "typing":
-      if (change.chat_id === me) presence(spoken().typing, 5);
+      if (change.chat_id === chatId()) presence(spoken().typing, 5);
       break;
     case "answer":
       if (change.person_id === me) answered(change);
@@ -211,6 +246,7 @@ at("begin").addEventListener("click", async () => {
   at("text").focus();
 });
 at("block").addEventListener("click", () => attempt(`people/${person().blocked ? "unblock" : "block"}`, { id: me }));
+at("back").addEventListener("click", () => openChannel(0));
 at("menu").addEventListener("click", () => {
   const open = at("commands").hidden;
   for (const item of at("commands").children) item.hidden = false;
@@ -251,7 +287,7 @@ at("join").addEventListener("submit", (event) => {
 });
 for (const button of document.querySelectorAll("[data-pane]")) button.addEventListener("click", () => showTab(button.dataset.pane));
 
-wireStage();
+wireControls();
 wireTimeline();
 wireLinks({ onStart: start, onInvite: follow });
 showTab("chat");

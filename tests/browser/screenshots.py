@@ -79,7 +79,7 @@ async def _telephone(browser: Browser, url: str, person: int, scheme: Scheme) ->
     await page.get_by_role("button", name="Close the checkout").click()
     await expect(page.locator("#messages").get_by_text("активна")).to_be_visible()
     await _take(page, f"chat-phone-{scheme}")
-    await page.get_by_role("button", name="Behind").click()
+    await page.get_by_role("button", name="Behind the scenes").click()
     await _take(page, f"timeline-phone-{scheme}")
     await page.close()
 

@@ -1,5 +1,7 @@
 """The page on a telephone, where the test is the bot: what a client shows of what the Bot API is told."""
 
+import time
+
 import pytest
 from playwright.async_api import Browser, Page, expect
 
@@ -67,7 +69,7 @@ async def test_a_deep_link_starts_the_bot_with_its_payload(
     sandbox: Sandbox, bot_api: BotApi, page: Page
 ) -> None:
     await page.goto(f"{sandbox.url}/t/subgate_sandbox_bot?start=tier_pro")
-    await page.get_by_role("button", name="Stage").click()
+    await page.get_by_role("button", name="Controls").click()
     await page.locator(f"[data-person='{BORIS}']").click()
     await page.get_by_role("button", name="ЗАПУСТИТЬ · tier_pro").click()
     (update,) = (await bot_api("getUpdates", timeout=5))["result"]
@@ -76,11 +78,11 @@ async def test_a_deep_link_starts_the_bot_with_its_payload(
 
 async def test_a_message_to_somebody_else_is_marked(sandbox: Sandbox, page: Page) -> None:
     await expect(page.locator(".person")).to_have_count(2)
-    tab = page.get_by_role("button", name="Stage")
+    tab = page.get_by_role("button", name="Controls")
     while await tab.get_attribute("class") != "news":  # nothing is heard before the page listens
         people.say(sandbox.world, BORIS, "Привет")
         await page.wait_for_timeout(200)
-    await page.get_by_role("button", name="Stage").click()
+    await page.get_by_role("button", name="Controls").click()
     await expect(page.get_by_role("button", name="Борис")).to_contain_text("new messages")
 
 
@@ -112,8 +114,23 @@ async def test_an_alert_waits_for_ok_and_a_refusal_is_red(
     await expect(dialog).to_have_count(0)
     await bot_api("sendMessage", chat_id=ALICE, text="<x>", parse_mode="HTML")
     await expect(page.get_by_role("alert")).to_contain_text('Unsupported start tag "x"')
-    await page.get_by_role("button", name="Behind").click()
+    await page.get_by_role("button", name="Behind the scenes").click()
     await expect(page.locator(".step[data-tone=bad]")).to_contain_text("sendMessage")
+
+
+async def test_what_is_heard_of_late_stands_where_it_happened(
+    sandbox: Sandbox, bot_api: BotApi, page: Page
+) -> None:
+    await page.get_by_role("button", name="Behind the scenes").click()
+    titles = page.locator(".line .label b")
+    happened = time.time()
+    await bot_api("sendMessage", chat_id=ALICE, text="Receipt")
+    await expect(titles).to_have_text(["sendMessage"])
+    sandbox.world.note("bot", "pending → paid", to="row", at=happened)
+    await expect(titles).to_have_text(["pending → paid", "sendMessage"])
+    await page.reload()
+    await page.get_by_role("button", name="Behind the scenes").click()
+    await expect(titles).to_have_text(["pending → paid", "sendMessage"])
 
 
 async def test_an_invite_link_in_a_message_leads_into_the_channel(
@@ -125,6 +142,61 @@ async def test_an_invite_link_in_a_message_leads_into_the_channel(
     await page.get_by_role("link", name="t.me").click()
     await expect(page.locator("#toast")).to_have_text("You are in the channel now.")
     assert channel.status_of(ALICE) == "member"
+    await expect(page.locator("#chat-name")).to_have_text("Club")
+    await expect(page.locator("#messages")).to_have_text("No posts yet.")
+
+
+async def test_posts_in_a_channel_are_seen_and_pressed_by_who_is_in_it(
+    sandbox: Sandbox, bot_api: BotApi, page: Page
+) -> None:
+    channel = sandbox.world.channels[-1001] = Channel(-1001, "Club", owner=BORIS, members={ALICE: "request"})
+    sandbox.world.tell("people")
+    tab = page.get_by_role("button", name="Controls")
+    while await tab.get_attribute("class") != "news":  # nothing is heard before the page listens
+        await bot_api("sendMessage", chat_id=channel.id, text="Old news")
+        await page.wait_for_timeout(200)
+    await tab.click()
+    await page.locator("summary").get_by_text("Channels").click()
+    await expect(page.locator("#channels")).to_contain_text("new posts")
+    await page.get_by_role("button", name="Open", exact=True).click()
+    await expect(page.locator("#chat-name")).to_have_text("Club")
+    await expect(page.locator("#composer")).to_be_hidden()
+    markup = {"inline_keyboard": [[{"text": "Good", "callback_data": "vote"}]]}
+    post = await bot_api("sendMessage", chat_id=channel.id, text="<b>New</b>", parse_mode="HTML",
+                         reply_markup=markup)  # fmt: skip
+    assert (post["result"]["sender_chat"]["id"], "from" in post["result"]) == (channel.id, False)
+    await page.get_by_role("button", name="Good").click()
+    (press,) = (await bot_api("getUpdates", timeout=5))["result"]
+    query = press["callback_query"]
+    assert (query["from"]["id"], query["message"]["chat"]["id"]) == (ALICE, channel.id)
+
+    await page.get_by_role("button", name="Back to the bot").click()
+    await expect(page.locator("#composer")).to_be_visible()
+    await expect(page.locator("#messages").get_by_text("Old news")).to_have_count(0)
+    await tab.click()
+    await page.get_by_role("button", name="Leave").click()
+    await expect(page.locator("#channels")).to_contain_text("not in it")
+    await expect(page.get_by_role("button", name="Open", exact=True)).to_have_count(0)
+
+
+async def test_a_toast_covers_nothing_to_press_and_goes_at_the_next_message(
+    sandbox: Sandbox, bot_api: BotApi, page: Page
+) -> None:
+    markup = {"inline_keyboard": [[{"text": "Press", "callback_data": "a"}]]}
+    await bot_api("sendMessage", chat_id=ALICE, text="One", reply_markup=markup)
+    button = page.get_by_role("button", name="Press")
+    await button.click()
+    (press,) = (await bot_api("getUpdates", timeout=5))["result"]
+    toast = page.locator("#toast")
+    await bot_api("answerCallbackQuery", callback_query_id=press["callback_query"]["id"], text="Wait " * 30)
+    await expect(toast).to_be_visible()
+    shown, text, pressed = [await one.bounding_box() for one in (toast, page.locator("#text"), button)]
+    assert shown is not None
+    assert text is not None
+    assert pressed is not None
+    assert shown["y"] + shown["height"] < min(pressed["y"], text["y"])
+    await bot_api("sendMessage", chat_id=ALICE, text="Two")
+    await expect(toast).to_be_hidden(timeout=3000)
 
 
 async def test_the_menu_is_walked_with_the_keyboard(sandbox: Sandbox, bot_api: BotApi, page: Page) -> None:

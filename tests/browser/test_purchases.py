@@ -51,7 +51,7 @@ async def test_a_purchase_in_russian_on_a_telephone(customer: CustomerMaker) -> 
     await expect(ivan.checkout.get_by_text("Thank you")).to_be_visible()
     await ivan.close_checkout()
     await ivan.reads("активна")
-    await ivan.page.get_by_role("button", name="Behind").click()
+    await ivan.page.get_by_role("button", name="Behind the scenes").click()
     await bought(ivan)
 
 
@@ -185,7 +185,7 @@ async def test_429_is_shown_in_red_and_holds_the_receipt_back_but_does_not_lose_
     await expect(refusals.get_by_text("Too Many Requests").first).to_be_visible()
     await bought(ann)
     await expect(ann.messages.locator(".message").get_by_text("subscription is active")).to_have_count(0)
-    await ann.page.locator("[data-place=telegram]").get_by_role("radio", name="well").check()
+    await ann.page.locator("[data-place=telegram]").get_by_role("radio", name="normal").check()
     await ann.reads("subscription is active")
 
 
@@ -272,7 +272,7 @@ async def test_the_database_is_restarted_under_the_bot(customer: CustomerMaker) 
 
 async def test_a_channel_is_asked_for_by_its_invite_link(customer: CustomerMaker) -> None:
     ann = await customer()
-    await ann.page.get_by_text("Join a channel").click()
+    await ann.page.get_by_text("Channels", exact=True).click()
     await ann.page.get_by_role("button", name="Link “Door”").click()
     await ann.page.get_by_role("button", name="Open the link").click()
     await expect(ann.page.locator("#channels")).to_contain_text("has asked")
