@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any, assert_never
 
 from bot.keyboards import ChoosePeriod, Pay, ShowPlans, button, column, invoice_keyboard
-from bot.screens import Screen, coins, ended_in_part, lines, paragraphs, partial_words
+from bot.screens import Screen, ended_in_part, lines, paragraphs, partial_words
 from bot.texts import Say
 from services.fold import paid_so_far
 from services.notifications import Alert, Claimed, Kind
@@ -91,6 +91,7 @@ def notice(say: Say, price_list: PriceList, claimed: Claimed) -> Screen:
                 lines(
                     say("receipt", tier=said.tier, until=said.until),
                     say("receipt-details", length=said.length, price=said.price, number=said["number"]),
+                    say("receipt-overpaid", surplus=said.surplus) if said.overpaid else "",
                 )
             )
         case Kind.PARTIAL if said["missing"]:
@@ -100,7 +101,7 @@ def notice(say: Say, price_list: PriceList, claimed: Claimed) -> Screen:
                     tier=said.tier,
                     length=said.length,
                     received=said.received,
-                    missing=coins(Decimal(said["missing"]), said["coin"]),
+                    missing=say.coins(Decimal(said["missing"]), said["coin"]),
                 )
             )
         case Kind.PARTIAL:
@@ -154,17 +155,12 @@ def _alert(say: Say, said: "_Said") -> str:
         case Alert.LATE:
             return say("alert-late", number=said["number"], price=said.price, user=said["user"])
         case Alert.OVERPAID:
-            surplus = (
-                say.plain("alert-overpaid-by", amount=say.money(Decimal(said["surplus"]), "USD"))
-                if said["surplus"]
-                else ""
-            )
             return say(
                 "alert-overpaid",
                 number=said["number"],
                 price=said.price,
                 user=said["user"],
-                surplus=surplus,
+                surplus=said.surplus,
             )
         case Alert.PARTIAL_ENDED:
             return say(
@@ -228,7 +224,18 @@ class _Said:
     @property
     def received(self) -> str:
         arrived = Decimal(self["received"] or 0)
-        return coins(arrived, self["coin"]) if arrived else self._say.plain("received-part")
+        return self._say.coins(arrived, self["coin"]) if arrived else self._say.plain("received-part")
+
+    @property
+    def overpaid(self) -> bool:
+        return bool(self._payload.get("overpaid"))
+
+    @property
+    def surplus(self) -> str:
+        """What was paid too much, as a part of a sentence; CryptoCloud tells it in USD, or not at all."""
+        if not self["surplus"]:
+            return ""
+        return self._say.plain("overpaid-by", amount=self._say.money(Decimal(self["surplus"]), "USD"))
 
     @property
     def until(self) -> str:

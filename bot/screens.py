@@ -45,24 +45,25 @@ def plans(say: Say, price_list: PriceList, now: StatusView | None, *, above: str
     """All tiers with their monthly prices, and what the customer has."""
     lines = [
         say(
-            "plan-line-free" if tier.free else "plan-line",
+            "plan-line",
             tier=tier.title(say.language),
+            price=say.money(tier.price, price_list.currency),
             quota=quota(say, tier, "plan-quota"),
-            **({} if tier.free else {"price": say.money(tier.price, price_list.currency)}),
         )
         for tier in price_list.tiers.values()
     ]
-    has = (
-        say(
-            "current-active",
-            tier=price_list.title_of(now.tier, say.language),
-            until=say.moment(now.ends_at),
-        )
-        if now is not None and now.active and now.ends_at is not None
-        else ""
+    head = paragraphs(above or say("plans-title"), "\n".join(lines))
+    if now is None or not now.active or now.ends_at is None:
+        return Screen(paragraphs(head, say("plans-choose")), tiers_keyboard(say, price_list))
+    title = price_list.title_of(now.tier, say.language)
+    return Screen(
+        paragraphs(
+            head, say("current-active", tier=title, until=say.moment(now.ends_at)), say("plans-extend-only")
+        ),
+        column(button(say.plain("button-extend", tier=title), ChooseTier(tier=now.tier)))
+        if now.tier in price_list.tiers
+        else None,
     )
-    text = paragraphs(above or say("plans-title"), "\n".join(lines), has, say("plans-choose"))
-    return Screen(text, tiers_keyboard(say, price_list))
 
 
 def quota(say: Say, tier: Tier, key: str = "tier-quota") -> str:
@@ -111,13 +112,13 @@ def status(say: Say, price_list: PriceList, now: StatusView) -> Screen:
             say("status-active", tier=title, until=say.moment(now.ends_at)),
             say("status-left", left=say.left(now.ends_at - now.now)),
         )
-        requests = tier.requests if tier else None
+        usable = tier
     elif now.ends_at is not None and renewable:
         has = say("status-ended", tier=title, until=say.moment(now.ends_at), free=free.title(say.language))
-        requests = free.requests
+        usable = free
     else:
         has = say("status-free", tier=free.title(say.language))
-        requests = free.requests
+        usable = free
     buttons: list[InlineKeyboardButton] = []
     open_order = ""
     if now.order is not None and now.order_url and now.order_tier and now.order_expires_at:
@@ -136,13 +137,14 @@ def status(say: Say, price_list: PriceList, now: StatusView) -> Screen:
         buttons.append(InlineKeyboardButton(text=pay, url=now.order_url))
         buttons.append(button(say.plain("button-check"), Check(payment=now.order)))
     if renewable:
-        buttons.append(button(say.plain("button-renew", tier=title), ChooseTier(tier=now.tier)))
-    else:
+        renew = "button-extend" if now.active else "button-renew"
+        buttons.append(button(say.plain(renew, tier=title), ChooseTier(tier=now.tier)))
+    if not (renewable and now.active):
         buttons.append(button(say.plain("button-plans"), ShowPlans()))
     return Screen(
         paragraphs(
             has,
-            say("status-quota", requests=say.number(requests)) if requests is not None else "",
+            quota(say, usable) if usable is not None else "",
             open_order,
         ),
         column(*buttons),
@@ -178,7 +180,11 @@ def _history_entry(say: Say, price_list: PriceList, payment: Payment) -> str:
 
 def state_words(say: Say, payment: Payment) -> str:
     """Name the state of a payment."""
-    return say.plain("state-review" if payment.review else f"state-{payment.status.value}")
+    if payment.review:
+        return say.plain("state-review")
+    if payment.status in {Status.EXPIRED, Status.CANCELED} and paid_so_far(payment):
+        return say.plain("state-ended-in-part")
+    return say.plain(f"state-{payment.status.value}")
 
 
 def revenue(say: Say, price_list: PriceList, zone: str, earned: Sequence[Earned]) -> Screen:
@@ -240,19 +246,13 @@ def partial_words(say: Say, payment: Payment, known: str, unknown: str) -> str:
     if missing is None or not paid_so_far(payment):
         return say(unknown)
     amount, coin = missing
-    return say(known, received=coins(paid_so_far(payment), coin), missing=coins(amount, coin))
+    return say(known, received=say.coins(paid_so_far(payment), coin), missing=say.coins(amount, coin))
 
 
 def ended_in_part(say: Say, payment: Payment) -> str:
     """Say what had arrived when an invoice ended before it was paid in full."""
     coin = str((payment.provider or {}).get("coin") or "")
-    return say("order-ended-in-part", received=coins(paid_so_far(payment), coin))
-
-
-def coins(amount: Decimal, coin: str) -> str:
-    """Write an amount of a coin, such as `49.5 USDT (TRC20)`."""
-    name, _, network = coin.partition("_")
-    return f"{amount.normalize():f} {name}".rstrip() + (f" ({network})" if network else "")
+    return say("order-ended-in-part", received=say.coins(paid_so_far(payment), coin))
 
 
 def lines(*parts: str) -> str:

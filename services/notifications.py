@@ -54,7 +54,19 @@ class Alert(StrEnum):
     UNDELIVERABLE_TEXT = "undeliverable-text"
 
 
-_PRIORITY: Final = {Kind.RECEIPT: 0, Kind.ORDER: 1, Kind.PARTIAL: 2, Kind.SALE: 6, Kind.ALERT: 4}
+# The customers come first; an admin hears of a sale before hearing what was odd about it.
+_PRIORITY: Final = {
+    Kind.RECEIPT: 0,
+    Kind.ORDER: 1,
+    Kind.PARTIAL: 2,
+    Kind.PARTIAL_ENDED: 2,
+    Kind.REVIEW_OPENED: 2,
+    Kind.REVIEW_CLOSED: 2,
+    Kind.GRANTED: 3,
+    Kind.REVOKED: 3,
+    Kind.SALE: 4,
+    Kind.ALERT: 5,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,7 @@ async def _write(session: Session, statement: Any, notifications: Sequence[Notif
             "kind": one.kind,
             "key": one.key,
             "payload": one.payload,
-            "priority": _PRIORITY.get(one.kind, 5),
+            "priority": _PRIORITY[one.kind],
         }
         for one in notifications
     ]

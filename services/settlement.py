@@ -22,6 +22,7 @@ from services.failpoints import failpoint
 from services.fold import become_paid, fold, paid_so_far, still_missing
 from services.notifications import Alert, Kind, Notification, moment, to_admins
 from services.payments import Payment, Status
+from services.tiers import DAY
 
 _log = structlog.get_logger(__name__)
 
@@ -156,16 +157,17 @@ def _what_to_tell(one: Settled, ends: dict[UUID, datetime], settings: Settings) 
         "user": after.user_id,
         "tier": after.tier,
         "period": after.period,
-        "days": after.period_seconds // 86_400,
+        "days": after.period_seconds // DAY,
         "amount": str(after.amount),
         "currency": after.currency,
     }
+    surplus = {"overpaid": after.overpaid, "surplus": f"{after.surplus:f}" if after.surplus else ""}
     if one.granted:
         yield Notification(
             after.user_id,
             Kind.RECEIPT,
             f"receipt:{after.id}",
-            about | {"ends_at": moment(ends[after.id])},
+            about | surplus | {"ends_at": moment(ends[after.id])},
         )
         yield from to_admins(admins, Kind.SALE, f"sale:{after.id}", **about, ends_at=moment(ends[after.id]))
     if after.status is Status.PARTIAL and _looks_different(one):
@@ -185,9 +187,8 @@ def _what_to_tell(one: Settled, ends: dict[UUID, datetime], settings: Settings) 
     if after.late and not before.late:
         yield from to_admins(admins, Kind.ALERT, f"late:{after.id}", what=Alert.LATE, **about)
     if after.status is Status.PAID and after.overpaid and not before.overpaid:
-        surplus = f"{after.surplus:f}" if after.surplus is not None else ""
         yield from to_admins(
-            admins, Kind.ALERT, f"overpaid:{after.id}", what=Alert.OVERPAID, **about, surplus=surplus
+            admins, Kind.ALERT, f"overpaid:{after.id}", what=Alert.OVERPAID, **about, **surplus
         )
     if after.review and not before.review:
         yield Notification(after.user_id, Kind.REVIEW_OPENED, f"review-opened:{after.id}", about)

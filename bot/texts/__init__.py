@@ -14,7 +14,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_datetime, format_timedelta
-from babel.numbers import format_decimal
+from babel.numbers import format_decimal, get_decimal_symbol
 from fluent.runtime import FluentBundle, FluentResource
 
 from services.money import money_text
@@ -67,6 +67,12 @@ class Say:
     def money(self, amount: Decimal, currency: str) -> str:
         """Write an amount of money."""
         return money_text(amount, currency, self.language).replace("\u00a0", " ")
+
+    def coins(self, amount: Decimal, coin: str) -> str:
+        """Write an amount of a coin with all its places, such as `49.5 USDT (TRC20)`."""
+        name, _, network = coin.partition("_")
+        places = f"{amount.normalize():f}".replace(".", get_decimal_symbol(self.language))
+        return f"{places} {name}".rstrip() + (f" ({network})" if network else "")
 
     def number(self, value: int) -> str:
         """Write a whole number with its thousands apart."""

@@ -19,17 +19,18 @@ bot-description = Choose a tier, pay the invoice in crypto, and your subscriptio
 welcome = <b>Hello{ $name }!</b> Welcome to <b>{ $shop }</b>.
 plans-title = <b>Tiers</b>
 plan-line = • <b>{ $tier }</b> — { $price } a month{ $quota }
-plan-line-free = • <b>{ $tier }</b> — free{ $quota }
 plan-quota = { $requests ->
     [one] , { $requests-text } request a month
    *[other] , { $requests-text } requests a month
  }
 plans-choose = Which one would you like?
+plans-extend-only = You can extend it at any time. Another tier can be bought once it has ended.
 current-active = You have <b>{ $tier }</b> until { $until }.
 button-tier = { $tier } · { $price } / month
 button-all-tiers = ‹ All tiers
 button-plans = See tiers
-button-renew = Extend { $tier }
+button-extend = Extend { $tier }
+button-renew = { $tier } again
 
 # Period
 tier-card = <b>{ $tier }</b>
@@ -79,7 +80,7 @@ order-refunded = This order was refunded.
 toast-looking = Looking…
 toast-canceling = Canceling…
 check-paid = This order is paid: receipt { $number }. See /status.
-check-missing = { $received } has arrived, still missing: <b>{ $missing }</b>. The link above is the same.
+check-missing = { $received } has arrived, still missing: <b>{ $missing }</b>. The link is the same.
 check-not-yet = Not seen yet. It usually takes 1–10 minutes, Bitcoin up to an hour. We'll write to you, no need to wait here.
 check-no-answer = The payment service does not answer right now. Your payment is safe: we keep asking and will write to you.
 check-review = Your payment has reached us, and a person is looking at it. We'll write to you.
@@ -90,6 +91,8 @@ cancel-too-late = This order can no longer be canceled: it has just changed. We 
 receipt = ✅ <b>Thank you! Your { $tier } subscription is active</b> until { $until }.
 receipt-details = { $length } · { $price }
     Receipt <code>{ $number }</code>
+receipt-overpaid = You overpaid{ $surplus }. It is not lost: please write to support, see /paysupport.
+overpaid-by = { " " }by { $amount }
 partial-arrived = { $received } has arrived for { $tier } · { $length }. Still missing: <b>{ $missing }</b>. Please pay it with the same link.
 partial-arrived-unknown = A part of your payment for { $tier } · { $length } has arrived. Please pay the rest with the same link.
 received-part = a part of the price
@@ -104,7 +107,6 @@ status-free = Your tier: <b>{ $tier }</b>.
 status-active = <b>{ $tier }</b> — active until { $until }.
 status-left = { $left } left
 status-ended = Your <b>{ $tier }</b> subscription ended on { $until }. You now have { $free }.
-status-quota = Requests: { $requests } a month
 status-open-order = Open invoice: { $tier } · { $length }, to be paid before { $until }.
 status-open-order-partial = Partly paid invoice: { $tier } · { $length }, the rest is due before { $until }.
 
@@ -120,6 +122,7 @@ state-pending = waiting for payment
 state-partial = partly paid
 state-paid = paid
 state-expired = expired
+state-ended-in-part = ended, paid in part
 state-canceled = canceled
 state-failed = not made
 state-refunded = refunded
@@ -181,7 +184,10 @@ revenue-total = <b>{ $span }</b>: { $amount } · { $sales ->
     [one] { $sales } sale
    *[other] { $sales } sales
  }
-revenue-tier = • { $tier }: { $amount } · { $sales }
+revenue-tier = • { $tier }: { $amount } · { $sales ->
+    [one] { $sales } sale
+   *[other] { $sales } sales
+ }
 revenue-none = <b>{ $span }</b>: nothing yet
 sale = 💰 { $price } — { $tier } · { $length }
     Customer <code>{ $user }</code>, receipt <code>{ $number }</code>, until { $until }
@@ -189,7 +195,6 @@ alert-review = ⚠️ <b>A payment needs you.</b> { $price } from <code>{ $user 
     <code>python -m services payment accept { $number } --reason …</code> or <code>reject</code>
 alert-late = Payment <code>{ $number }</code> ({ $price }, customer <code>{ $user }</code>) was paid after it had expired or was canceled. It counts.
 alert-overpaid = Payment <code>{ $number }</code> ({ $price }, customer <code>{ $user }</code>) was overpaid{ $surplus }. The subscription was granted once.
-alert-overpaid-by = { " " }by { $amount }
 alert-partial-ended = ⚠️ Payment <code>{ $number }</code> ({ $price }, customer <code>{ $user }</code>) ended before it was paid in full. What arrived: { $received }. Nothing was granted; the customer was sent to support.
 alert-unknown-status = CryptoCloud uses a status that we do not know: { $status }. Such payments stay as they are. Is there a newer version of this bot?
 alert-unsettled = ⚠️ Invoice { $invoice } could not be settled ({ $error }). Please look at the log: the payment is safe and is tried again at the next check.

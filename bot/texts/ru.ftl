@@ -19,18 +19,19 @@ bot-description = Выберите тариф, оплатите счёт в кр
 welcome = <b>Здравствуйте{ $name }!</b> Это <b>{ $shop }</b>.
 plans-title = <b>Тарифы</b>
 plan-line = • <b>{ $tier }</b> — { $price } в месяц{ $quota }
-plan-line-free = • <b>{ $tier }</b> — бесплатно{ $quota }
 plan-quota = { $requests ->
     [one] , { $requests-text } запрос в месяц
     [few] , { $requests-text } запроса в месяц
    *[other] , { $requests-text } запросов в месяц
  }
 plans-choose = Какой тариф вам подходит?
+plans-extend-only = Продлить его можно в любой момент. Другой тариф можно купить, когда этот закончится.
 current-active = У вас <b>{ $tier }</b> до { $until }.
 button-tier = { $tier } · { $price } / месяц
 button-all-tiers = ‹ Все тарифы
 button-plans = Посмотреть тарифы
-button-renew = Продлить { $tier }
+button-extend = Продлить { $tier }
+button-renew = Снова { $tier }
 
 # Срок
 tier-card = <b>{ $tier }</b>
@@ -59,7 +60,7 @@ order-extends = Продлит подписку до { $until }
 order-how = Оплата — в криптовалюте на странице CryptoCloud, монета на ваш выбор.
 button-pay = Оплатить { $price }
 button-pay-rest = Доплатить
-button-check = Я оплатил(а)
+button-check = Оплачено
 button-cancel = Отменить
 button-again = Заказать снова
 button-retry = Попробовать ещё раз
@@ -82,7 +83,7 @@ order-refunded = Деньги за этот заказ возвращены.
 toast-looking = Смотрим…
 toast-canceling = Отменяем…
 check-paid = Этот заказ оплачен: квитанция { $number }. См. /status.
-check-missing = Пришло { $received }, не хватает: <b>{ $missing }</b>. Ссылка прежняя, она выше.
+check-missing = Пришло { $received }, не хватает: <b>{ $missing }</b>. Ссылка прежняя.
 check-not-yet = Пока не видно. Обычно это занимает 1–10 минут, Bitcoin — до часа. Мы напишем сами, ждать здесь не нужно.
 check-no-answer = Платёжный сервис сейчас не отвечает. Ваш платёж не пропадёт: мы продолжаем проверять и напишем вам.
 check-review = Ваш платёж дошёл, его проверяет человек. Мы напишем.
@@ -93,6 +94,8 @@ cancel-too-late = Этот заказ уже нельзя отменить: он
 receipt = ✅ <b>Спасибо! Ваша подписка { $tier } активна</b> до { $until }.
 receipt-details = { $length } · { $price }
     Квитанция <code>{ $number }</code>
+receipt-overpaid = Вы переплатили{ $surplus }. Эти деньги не пропали: напишите, пожалуйста, в поддержку, см. /paysupport.
+overpaid-by = { " " }на { $amount }
 partial-arrived = За { $tier } · { $length } пришло { $received }. Не хватает: <b>{ $missing }</b>. Доплатите, пожалуйста, по той же ссылке.
 partial-arrived-unknown = За { $tier } · { $length } пришла часть суммы. Доплатите, пожалуйста, остаток по той же ссылке.
 received-part = часть суммы
@@ -107,7 +110,6 @@ status-free = Ваш тариф: <b>{ $tier }</b>.
 status-active = <b>{ $tier }</b> — подписка активна до { $until }.
 status-left = Осталось: { $left }
 status-ended = Подписка <b>{ $tier }</b> закончилась { $until }. Сейчас ваш тариф — { $free }.
-status-quota = Запросов в месяц: { $requests }
 status-open-order = Открытый счёт: { $tier } · { $length }, оплатить до { $until }.
 status-open-order-partial = Счёт оплачен частично: { $tier } · { $length }, остаток — до { $until }.
 
@@ -123,6 +125,7 @@ state-pending = ждёт оплаты
 state-partial = оплачен частично
 state-paid = оплачен
 state-expired = истёк
+state-ended-in-part = закрыт, оплачен частично
 state-canceled = отменён
 state-failed = не создан
 state-refunded = возвращён
@@ -185,7 +188,11 @@ revenue-total = <b>{ $span }</b>: { $amount } · { $sales ->
     [few] { $sales } продажи
    *[other] { $sales } продаж
  }
-revenue-tier = • { $tier }: { $amount } · { $sales }
+revenue-tier = • { $tier }: { $amount } · { $sales ->
+    [one] { $sales } продажа
+    [few] { $sales } продажи
+   *[other] { $sales } продаж
+ }
 revenue-none = <b>{ $span }</b>: пока ничего
 sale = 💰 { $price } — { $tier } · { $length }
     Покупатель <code>{ $user }</code>, квитанция <code>{ $number }</code>, до { $until }
@@ -193,11 +200,10 @@ alert-review = ⚠️ <b>Платёж ждёт вашего решения.</b> 
     <code>python -m services payment accept { $number } --reason …</code> или <code>reject</code>
 alert-late = Платёж <code>{ $number }</code> ({ $price }, покупатель <code>{ $user }</code>) пришёл после истечения или отмены счёта. Он засчитан.
 alert-overpaid = Платёж <code>{ $number }</code> ({ $price }, покупатель <code>{ $user }</code>) переплачен{ $surplus }. Подписка выдана один раз.
-alert-overpaid-by = { " " }на { $amount }
 alert-partial-ended = ⚠️ Счёт <code>{ $number }</code> ({ $price }, покупатель <code>{ $user }</code>) закрылся раньше, чем был оплачен целиком. Пришло: { $received }. Ничего не выдано, покупатель направлен в поддержку.
 alert-unknown-status = CryptoCloud использует неизвестный нам статус: { $status }. Такие платежи остаются как есть. Нет ли новой версии бота?
-alert-unsettled = ⚠️ Счёт { $invoice } не удалось провести ({ $error }). Посмотрите, пожалуйста, журнал: платёж в безопасности и будет проверен снова.
-alert-check-rejected = ⚠️ CryptoCloud упорно не отвечает про платёж <code>{ $number }</code>. См. <code>python -m services payment show { $number }</code>
+alert-unsettled = ⚠️ Счёт { $invoice } не удалось провести ({ $error }). Посмотрите, пожалуйста, журнал: платёж не пропал и будет проверен снова.
+alert-check-rejected = ⚠️ CryptoCloud раз за разом отказывается отвечать о платеже <code>{ $number }</code>. См. <code>python -m services payment show { $number }</code>
 alert-cryptocloud-refused = ⚠️ <b>CryptoCloud не принимает наш ключ.</b> Пока CRYPTOCLOUD_API_KEY и CRYPTOCLOUD_SHOP_ID неверны, счета не создаются и платежи не видны. Оплаченное не потеряется.
 alert-sales-closed-test-mode = ⚠️ <b>Продажи закрыты: проект CryptoCloud в тестовом режиме.</b> Настоящие деньги на тестовый счёт пропали бы. Выключите тестовый режим в настройках проекта или поставьте CRYPTOCLOUD_ALLOW_TEST_MODE=true, чтобы попробовать.
 alert-sales-closed-amount = ⚠️ <b>Продажи закрыты:</b> CryptoCloud выставил { $got-amount } вместо { $price }. Проверьте настройки проекта (комиссии, валюта).

@@ -167,3 +167,13 @@ def test_a_price_list_in_another_currency_tells_prices_in_it(price_list: PriceLi
     euros = replace(price_list, currency="EUR")
     text = read(order_message(TEXTS.speak("en"), euros, ordered(currency="EUR", status=Status.PAID)))
     assert "€99" in text
+
+
+def test_whoever_overpaid_reads_it_in_the_receipt(price_list: PriceList) -> None:
+    say = TEXTS.speak("en")
+    plain = read(notice(say, price_list, claimed(Kind.RECEIPT, **ABOUT, overpaid=False, surplus="")))
+    assert "overpaid" not in plain
+    unknown = read(notice(say, price_list, claimed(Kind.RECEIPT, **ABOUT, overpaid=True, surplus="")))
+    assert "You overpaid." in unknown
+    known = read(notice(say, price_list, claimed(Kind.RECEIPT, **ABOUT, overpaid=True, surplus="5.03")))
+    assert "You overpaid by $5.03. It is not lost: please write to support" in known

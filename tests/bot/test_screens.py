@@ -18,7 +18,7 @@ from services.tiers import PriceList
 from tests.shop import MONTH, ordered
 
 TEXTS = Texts(ZoneInfo("UTC"))
-EN = TEXTS.speak("en")
+EN, RU = TEXTS.speak("en"), TEXTS.speak("ru")
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
@@ -52,8 +52,20 @@ OPEN_ORDER: dict[str, Any] = {
 def test_the_tiers_show_price_quota_and_what_one_has(price_list: PriceList) -> None:
     text = read(screens.plans(EN, price_list, standing("pro", timedelta(days=9))))
     assert "Pro — $99 a month, 100,000 requests a month" in text
-    assert "Free — free, 100 requests a month" in text
+    assert "Free — $0 a month, 100 requests a month" in text
     assert "You have Pro until 2 Dec 2026, 12:00 UTC." in text
+
+
+def test_while_a_tier_runs_only_that_one_is_offered(price_list: PriceList) -> None:
+    running = screens.plans(EN, price_list, standing("pro", timedelta(days=9)))
+    assert buttons(running) == ["Extend Pro"]
+    assert "Another tier can be bought once it has ended." in read(running)
+    ended = screens.plans(EN, price_list, standing("pro", -timedelta(days=9)))
+    assert buttons(ended) == ["Pro · $99 / month", "Business · $299 / month"]
+
+
+def test_a_running_tier_that_is_no_longer_sold_offers_nothing(price_list: PriceList) -> None:
+    assert screens.plans(EN, price_list, standing("gold", timedelta(days=9))).keyboard is None
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -73,16 +85,16 @@ def test_every_standing_can_be_told(
 @pytest.mark.parametrize(
     ("now", "words", "shown"),
     [
-        (standing(), "Your tier: Free.\n\nRequests: 100 a month", ["See tiers"]),
+        (standing(), "Your tier: Free.\n\n100 requests a month", ["See tiers"]),
         (
             standing("pro", timedelta(days=9, hours=1)),
-            "Pro — active until 2 Dec 2026, 13:00 UTC.\n9 days left\n\nRequests: 100,000 a month",
+            "Pro — active until 2 Dec 2026, 13:00 UTC.\n9 days left\n\n100,000 requests a month",
             ["Extend Pro"],
         ),
         (
             standing("pro", -timedelta(days=1)),
-            "Your Pro subscription ended on 22 Nov 2026, 12:00 UTC. You now have Free.\n\nRequests: 100",
-            ["Extend Pro"],
+            "Your Pro subscription ended on 22 Nov 2026, 12:00 UTC. You now have Free.\n\n100 requests",
+            ["Pro again", "See tiers"],
         ),
         (standing("gold", timedelta(days=9)), "gold — active until 2 Dec 2026", ["See tiers"]),
         (standing("gold", -timedelta(days=9)), "Your tier: Free.", ["See tiers"]),
@@ -163,7 +175,17 @@ def test_i_have_paid_tells_what_is_so(status: Status, answered: bool, words: str
     ],
 )
 def test_amounts_of_coins_are_exact_and_readable(amount: str, coin: str, written: str) -> None:
-    assert screens.coins(Decimal(amount), coin) == written
+    assert EN.coins(Decimal(amount), coin) == written
+
+
+def test_russian_amounts_of_coins_have_a_comma() -> None:
+    assert RU.coins(Decimal("49.50"), "USDT_TRC20") == "49,5 USDT (TRC20)"
+
+
+@pytest.mark.parametrize("status", [Status.EXPIRED, Status.CANCELED])
+def test_an_order_that_ended_in_part_says_so(status: Status) -> None:
+    ended = ordered(status=status, provider={"amount_paid": "40", "coin": "USDT_TRC20"})
+    assert screens.state_words(EN, ended) == "ended, paid in part"
 
 
 def test_revenue_never_adds_up_currencies(price_list: PriceList) -> None:
@@ -175,10 +197,10 @@ def test_revenue_never_adds_up_currencies(price_list: PriceList) -> None:
     ]
     text = read(screens.revenue(EN, price_list, "Europe/Berlin", earned))
     assert text.startswith("Revenue (Europe/Berlin)")
-    assert "Today: €99 · 1 sale\n• Pro: €99 · 1" in text
+    assert "Today: €99 · 1 sale\n• Pro: €99 · 1 sale" in text
     assert "7 days: nothing yet" in text
     assert "All time: €99 · 1 sale" in text
-    assert "All time: $608.50 · 3 sales\n• Business: $598 · 2\n• gold: $10.50 · 1" in text
+    assert "All time: $608.50 · 3 sales\n• Business: $598 · 2 sales\n• gold: $10.50 · 1 sale" in text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

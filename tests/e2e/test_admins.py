@@ -124,6 +124,7 @@ async def test_an_overpaid_order_is_granted_once_and_told(ann: Customer, admin: 
     invoice = await ann.order()
     await ann.pay(invoice, invoice.to_surcharge + Decimal(5))
     receipt = await number(ann, invoice)
+    await ann.read("You overpaid by $5.")
     await admin.read(f"Payment {receipt} ($99, customer {ann.id}) was overpaid by $5.")
     await ann.read("subscription is active until")
     assert len(await ann.ledger()) == 1

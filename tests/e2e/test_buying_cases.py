@@ -51,7 +51,7 @@ async def ordered(customer: Customer, tier: str = "pro", period: str = "month") 
         return found[-1] if found and words in text(found[-1]) else None
 
     customer.say("/plans")
-    shown: Message = await until(lambda: fresh("Which one would you like?"))
+    shown: Message = await until(lambda: fresh("Tiers"), what="the tiers")
     customer.forge(f"pay:{tier}:{period}", shown)
     ready: Message = await until(lambda: fresh("invoice is ready"), what="the invoice")
     return customer.stage.world.invoices[str(customer.buttons(ready)[0]["url"]).rsplit("/", 1)[1]]
