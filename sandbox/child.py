@@ -84,6 +84,7 @@ class Child:
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         self._asked_to_stop = False
         self.exit_code = None
+        self._world.handed_out = set()
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             cwd=self._folder,

@@ -135,6 +135,7 @@ async def _carried_out(
     except Conflict as conflict:
         if str(conflict) == "down":
             return cut(request)
+        entry["gone"] = request.transport is None  # a killed bot's poll: nobody hears the refusal
         refusal = Refusal(409, f"Conflict: {conflict}")
     except Refusal as caught:
         refusal = caught
@@ -143,8 +144,15 @@ async def _carried_out(
         entry |= {"status": 200, "answer": answer}
         if method == "getupdates" and result:
             # A poll began long before: the moment of delivery is what people look for.
+            ids = {one["update_id"] for one in result}
+            again, world.handed_out = ids <= world.handed_out, ids
             world.write_down(
-                world.notes, kind="delivery", arguments=arguments.as_json(), status=200, answer=answer
+                world.notes,
+                kind="delivery",
+                arguments=arguments.as_json(),
+                status=200,
+                answer=answer,
+                quiet=again,
             )
         return web.json_response(answer)
     entry |= {"status": refusal.code, "answer": refusal.as_json()}

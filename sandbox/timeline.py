@@ -31,7 +31,13 @@ LONGEST = 90
 
 def in_order(journals: Iterable[Iterable[Json]]) -> list[Json]:
     """Put the entries of all journals in the order in which things happened; some are heard of late."""
-    return sorted(chain.from_iterable(journals), key=lambda one: (one["at"], one["id"]))
+    return sorted(chain.from_iterable(journals), key=lambda one: (_moment(one), one["id"]))
+
+
+def _moment(entry: Json) -> float:
+    """Say when it happened, as Unix time; a poll waits, and what there is to see of it is its end."""
+    waited = entry.get("took") if entry.get("method", "").lower() == "getupdates" else None
+    return float(entry["at"] + (waited or 0))
 
 
 def line(entry: Json) -> Json | None:
@@ -55,9 +61,10 @@ def line(entry: Json) -> Json | None:
         return None
     about = {
         name: entry[name]
-        for name in ("id", "at", "status", "fault", "took", "chat_id")
+        for name in ("id", "status", "fault", "took", "chat_id")
         if entry.get(name) is not None
     }
+    about["at"] = _moment(entry)
     about["text"] = _short(str(shown.pop("text", "")))
     return {**about, **shown}
 
@@ -112,7 +119,7 @@ def _tone(entry: Json) -> str:
 def _call(entry: Json) -> Json | None:
     method = entry["method"].lower()
     if method == "getupdates":
-        if _tone(entry) == "bad":
+        if _tone(entry) == "bad" and not entry.get("gone"):
             return {
                 "from": "bot",
                 "to": "telegram",
@@ -135,11 +142,20 @@ def _call(entry: Json) -> Json | None:
 
 
 def _delivery(entry: Json) -> Json:
+    """Show updates; what a poll just brought and the bot still works on comes again with each further poll."""
     updates = entry["answer"]["result"]
     title, text = _update(updates[0])
     if len(updates) > 1:
         title, text = f"{len(updates)} updates", " · ".join(_update(one)[1] for one in updates)
-    return {"from": "telegram", "to": "bot", "title": title, "text": text, "tone": "good"}
+    again = entry.get("quiet", False)
+    return {
+        "from": "telegram",
+        "to": "bot",
+        "title": f"{title}, again" if again else title,
+        "text": text,
+        "tone": "good",
+        "quiet": again,
+    }
 
 
 def _refusal(entry: Json) -> str:

@@ -156,6 +156,7 @@ class World:
         self.profile: dict[str, str] = {}
         self.press_lifetime = 15.0
         self.updates = UpdateQueue()
+        self.handed_out: set[int] = set()
         self.webhook = Webhook()
         self.on_webhook_change: list[Callable[[], None]] = []
 

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox import people
 from sandbox.app import Sandbox
-from tests.sandbox.conftest import ALICE, BotApi, Control, CryptoCloud
+from tests.sandbox.conftest import ALICE, BotApi, Control, CryptoCloud, eventually
 
 
 async def lines(control: Control) -> list[tuple[str, str, str]]:
@@ -34,6 +34,47 @@ async def test_calls_updates_and_money_are_lines_in_their_order(
 
 
 async def test_polls_that_bring_nothing_are_no_lines(bot_api: BotApi, control: Control) -> None:
+    await bot_api("getUpdates")
+    assert await lines(control) == []
+
+
+async def test_an_update_that_waits_to_be_confirmed_is_one_line(
+    sandbox: Sandbox, bot_api: BotApi, control: Control
+) -> None:
+    people.say(sandbox.world, ALICE, "/start")
+    for _ in range(3):
+        await bot_api("getUpdates")
+    people.say(sandbox.world, ALICE, "/plans")
+    await bot_api("getUpdates")
+    told = [(one["title"], one["quiet"]) for one in await control.read("timeline")]
+    assert told == [("message", False), *[("message, again", True)] * 2, ("2 updates", False)]
+
+
+async def test_a_poll_that_ends_badly_stands_where_it_ended(
+    sandbox: Sandbox, bot_api: BotApi, control: Control
+) -> None:
+    poll = asyncio.create_task(bot_api("getUpdates", timeout=30))
+    await eventually(lambda: sandbox.world.updates.polls)
+    await bot_api("sendMessage", chat_id=ALICE, text="Hello")
+    await asyncio.sleep(0.01)
+    await control("faults/switch", place="telegram", kind="down")
+    with pytest.raises(aiohttp.ClientError):
+        await poll
+    assert [title for _, _, title in await lines(control)] == [
+        "sendMessage",
+        "Telegram: is down",
+        "getUpdates",
+    ]
+
+
+async def test_the_poll_of_a_killed_bot_is_no_trouble_to_be_seen(
+    sandbox: Sandbox, bot_api: BotApi, control: Control
+) -> None:
+    poll = asyncio.create_task(bot_api("getUpdates", timeout=30))
+    await eventually(lambda: sandbox.world.updates.polls)
+    poll.cancel()
+    await asyncio.gather(poll, return_exceptions=True)
+    await asyncio.sleep(0.05)
     await bot_api("getUpdates")
     assert await lines(control) == []
 
