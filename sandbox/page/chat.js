@@ -27,6 +27,8 @@ export function say(text) {
   endToastIn(TOAST_STAYS);
 }
 
+export const hush = () => endToastIn(0);
+
 // What comes next takes the toast's place, once it could be read.
 const endToast = () => endToastIn(Math.max(0, toastSince + TOAST_CAN_BE_READ - Date.now()));
 
@@ -164,7 +166,10 @@ export function showChat(chat, messages) {
       if (message.edits !== before.edits) node.querySelector(".bubble").classList.add("flash");
       if (focused >= 0) (node.querySelectorAll(".button")[focused] ?? list).focus({ preventScroll: true });
     } else {
-      if (!another) node.classList.add("fresh");
+      if (!another) {
+        node.classList.add("fresh");
+        node.addEventListener("animationend", () => node.classList.remove("fresh"));
+      }
       list.append(node);
       grew = true;
     }

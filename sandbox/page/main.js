@@ -87,6 +87,7 @@ function showHeader() {
   const name = opened?.title ?? (state.profile.name || state.bot.first_name);
   at("chat-name").textContent = name;
   at("chat-avatar").textContent = [...name][0];
+  at("chat-avatar").className = opened ? "avatar channel" : "avatar bot";
   at("messages").setAttribute("aria-label", opened ? name : "Chat with the bot");
   at("back").hidden = !opened;
   at("back").title = spoken().back;

@@ -17,7 +17,8 @@ function look(row) {
   if (!row.next_check_at) return row.status === "creating" ? "" : "no more looks";
   const seconds = Math.ceil((new Date(row.next_check_at) - Date.now()) / 1000);
   if (seconds <= 0) return "looking…";
-  return seconds < 120 ? `next look in ${seconds} s` : `next look in ${Math.round(seconds / 60)} min`;
+  const [size, unit] = [[86_400, "days"], [3600, "h"], [60, "min"], [1, "s"]].find(([one]) => seconds >= 2 * one) ?? [1, "s"];
+  return `next look in ${Math.round(seconds / size)} ${unit}`;
 }
 
 function payment(row) {

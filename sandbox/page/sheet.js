@@ -1,9 +1,12 @@
 // Links in the chat: the checkout opens over the chat, as in Telegram's own browser, so that the timeline stays in view.
 
+import { hush } from "./chat.js";
+
 const at = (id) => document.getElementById(id);
 let opener = null;
 
 export function openSheet(url, from = document.activeElement) {
+  hush();
   opener = from;
   at("sheet-frame").src = url.href;
   at("sheet-tab").href = url.href;

@@ -91,6 +91,7 @@ function put(line, fresh) {
     return;
   }
   const item = element("li", { class: ["line", line.quiet && "quiet", fresh && "fresh"].filter(Boolean).join(" "), "data-id": line.id, "data-at": line.at }, made);
+  item.addEventListener("animationend", () => item.classList.remove("fresh"));
   lines.set(line.id, item);
   const after = [...list.children].findLast((one) => order(one, line) < 0);
   if (after) after.after(item);
@@ -132,7 +133,8 @@ export function wireTimeline() {
       const isLog = button.dataset.view === "log";
       document.getElementById("log").hidden = !isLog;
       document.getElementById("timeline-view").hidden = isLog;
-      document.getElementById("row").classList.toggle("hidden", isLog);
+      document.getElementById("row").hidden = isLog;
+      document.getElementById("routine").parentElement.hidden = isLog;
       for (const one of document.querySelectorAll("[data-view]")) one.setAttribute("aria-pressed", String(one === button));
     });
   }
