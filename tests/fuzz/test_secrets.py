@@ -100,7 +100,7 @@ async def _live(play: Stage, bot: Bot) -> None:
     )
     await play.db.dispose()
     ann.say("/plans")
-    await ann.read("Which one")
+    await ann.read("You can extend it at any time")
 
 
 async def _ask(play: Stage, bot: Bot, tokens: list[str]) -> str:

@@ -167,9 +167,9 @@ async def test_receipts_go_first_then_what_waited_longest(db: Database) -> None:
         "receipt:new",
         f"order:{PAYMENT}",
         "partial",
-        "alert:900",
         "granted",
         "sale:900",
+        "alert:900",
     ]
 
 
