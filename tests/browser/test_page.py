@@ -156,7 +156,7 @@ async def test_posts_in_a_channel_are_seen_and_pressed_by_who_is_in_it(
         await bot_api("sendMessage", chat_id=channel.id, text="Old news")
         await page.wait_for_timeout(200)
     await tab.click()
-    await page.locator("summary").get_by_text("Channels").click()
+    await page.locator("#channels-box summary").click()
     await expect(page.locator("#channels")).to_contain_text("new posts")
     await page.get_by_role("button", name="Open", exact=True).click()
     await expect(page.locator("#chat-name")).to_have_text("Club")

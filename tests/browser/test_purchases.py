@@ -35,6 +35,18 @@ async def test_a_purchase_in_english_from_start_to_the_receipt(customer: Custome
     for step in ("create", "postback", "info", "pending → paid", "+30 days of pro"):
         await expect(ann.timeline.locator(".label b").get_by_text(step, exact=True).last).to_be_visible()
 
+    lines = await ann.timeline.locator(".label").all_text_contents()
+    causes_first = (
+        "arrives",
+        "postback",
+        "info",
+        "pending → paid",
+        "+30 days of pro",
+        "subscription is active",
+    )
+    places = [max(at for at, line in enumerate(lines) if words in line) for words in causes_first]
+    assert places == sorted(places)
+
     postback = ann.timeline.get_by_role("button", name="from CryptoCloud to the bot: postback").last
     await postback.press("Enter")
     raw = ann.timeline.locator(".raw")
@@ -272,7 +284,7 @@ async def test_the_database_is_restarted_under_the_bot(customer: CustomerMaker) 
 
 async def test_a_channel_is_asked_for_by_its_invite_link(customer: CustomerMaker) -> None:
     ann = await customer()
-    await ann.page.get_by_text("Channels", exact=True).click()
+    await ann.page.locator("#channels-box summary").click()
     await ann.page.get_by_role("button", name="Link “Door”").click()
     await ann.page.get_by_role("button", name="Open the link").click()
     await expect(ann.page.locator("#channels")).to_contain_text("has asked")

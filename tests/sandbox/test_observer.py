@@ -109,13 +109,14 @@ async def test_each_step_of_a_payment_is_told_with_the_row(
 async def test_a_cause_stands_before_its_effect_though_it_is_heard_of_later(
     observed: tuple[World, Observer], bot_data: Any
 ) -> None:
-    world, _ = observed
+    world, observer = observed
     await bot_data.execute(SALE)
     await eventually(lambda: "creating" in told(world))
-    world.note("cryptocloud", "money arrives")
-    await bot_data.execute(f"UPDATE payments SET status = 'partial' WHERE id = '{PAYMENT}'")
-    await bot_data.execute(GRANT)
-    world.note("bot", "receipt", to="telegram")
+    async with observer._looking:
+        world.note("cryptocloud", "money arrives")
+        await bot_data.execute(f"UPDATE payments SET status = 'partial' WHERE id = '{PAYMENT}'")
+        await bot_data.execute(GRANT)
+        world.note("bot", "receipt", to="telegram")
     await eventually(lambda: "+30 days of pro" in told(world))
     assert told(world).index("receipt") < told(world).index("partial → paid")
     titles = [one["title"] for one in in_order(world.journals)]
@@ -127,13 +128,14 @@ async def test_a_cause_stands_before_its_effect_though_it_is_heard_of_later(
 async def test_somebody_who_is_woken_was_woken_before_the_look(
     observed: tuple[World, Observer], bot_data: Any
 ) -> None:
-    world, _ = observed
+    world, observer = observed
     await bot_data.execute(SALE)
     await eventually(lambda: "creating" in told(world))
-    async with bot_data.transaction():
-        await bot_data.execute("UPDATE payments SET wake = wake + 1, next_check_at = now(), asked_at = now()")
-    world.note("bot", "info", to="cryptocloud")
-    await bot_data.execute("UPDATE payments SET checked_at = now()")
+    async with observer._looking:
+        await bot_data.execute("UPDATE payments SET wake = wake + 1, next_check_at = now()")
+        await bot_data.execute("UPDATE payments SET asked_at = now()")
+        world.note("bot", "info", to="cryptocloud")
+        await bot_data.execute("UPDATE payments SET checked_at = now()")
     await eventually(lambda: "woken" in told(world))
     assert [one["title"] for one in in_order(world.journals)][-2:] == ["woken", "info"]
 
