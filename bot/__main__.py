@@ -100,7 +100,7 @@ async def _sell(db: Database, settings: Settings, price_list: PriceList, stoppin
     from bot.workers import Clockwork
     from webhook_server.app import create_app, serve
 
-    metrics, vitals, bells = Metrics(), Vitals(database=OK, migrations=OK), Bells()
+    metrics, vitals, bells = Metrics(), Vitals(migrations=OK), Bells()
     cryptocloud = CryptoCloud(
         api_url=settings.cryptocloud_api_url,
         api_key=settings.cryptocloud_api_key.get_secret_value(),

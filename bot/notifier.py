@@ -88,14 +88,13 @@ async def _send(bot: Bot, shop: Shop, one: Claimed, patience: float) -> None:
 
 
 async def _deliver(bot: Bot, shop: Shop, one: Claimed) -> None:
-    say = shop.texts.speak(one.language)
     if one.kind is not Kind.ORDER:
         await _write(bot, one.user_id, _readable(shop, one))
         return
     async with shop.db.begin() as session:
         payment = await payments.find(session, UUID(one.payload["payment"]))
         shown_in = await payments.message_to_edit(session, payment)
-    screen = order_message(say, shop.price_list, payment)
+    screen = order_message(shop.texts.speak(one.language), shop.price_list, payment)
     if shown_in is not None and await _rewrite(bot, one.user_id, shown_in, screen):
         return
     message_id = await _write(bot, one.user_id, screen)
@@ -108,10 +107,10 @@ def _readable(shop: Shop, one: Claimed) -> Screen:
         return notice(shop.texts.speak(one.language), shop.price_list, one)
     except Exception:  # noqa: BLE001 - a text that was edited badly must not hold back a receipt
         _log.exception("a text could not be written", key=one.key, language=one.language)
+        # A receipt has to say that the subscription is active, in whatever words are left.
+        what = "active" if one.kind is Kind.RECEIPT else one.kind.value
         said = ", ".join(f"{name}: {value}" for name, value in one.payload.items() if value)
-        return Screen(
-            f"{'active' if one.kind is Kind.RECEIPT else one.kind.value}: {html.escape(said, quote=False)}"
-        )
+        return Screen(f"{what}: {html.escape(said, quote=False)}")
 
 
 async def _rewrite(bot: Bot, chat: int, message_id: int, screen: Screen) -> bool:

@@ -73,7 +73,6 @@ class Clockwork:
                 pause = await work()
                 failures = 0
             except DatabaseUnavailable as error:
-                self._shop.vitals.database = "away"
                 _log.warning("a worker waits for the database", worker=name, error=str(error))
                 failures += 1
                 pause = min(2.0 ** min(failures, 5), LONGEST_PAUSE)

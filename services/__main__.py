@@ -40,7 +40,7 @@ from services.fold import paid_so_far, still_missing
 from services.open_database import OpenDatabase, embedded_server, is_made, open_database
 from services.payments import Payment
 from services.printing import as_json, cell, fields, printable, table
-from services.tiers import PriceList, read_tiers
+from services.tiers import DAY, PriceList, read_tiers
 
 _T = TypeVar("_T")
 
@@ -547,7 +547,7 @@ def _payment_text(one: Payment) -> str:
             ("status", _standing(one)),
             ("id", one.id),
             ("user", one.user_id),
-            ("order", f"{one.tier}, {one.period} ({one.period_seconds // 86_400} days)"),
+            ("order", f"{one.tier}, {one.period} ({one.period_seconds // DAY} days)"),
             ("price", f"{one.amount:f} {one.currency}"),
             ("invoice", f"INV-{one.invoice_uuid} {one.invoice_url or ''}" if one.invoice_uuid else None),
             ("received", f"{received:f} {coin}" if received else None),

@@ -28,11 +28,12 @@ from services.errors import (
 from services.failpoints import failpoint
 from services.money import round_money
 from services.notifications import Alert, Kind, to_admins
-from services.payments import OFFER_AGAIN_MINUTES, Payment, Status
+from services.payments import Payment, Status
 from services.tiers import Period, PriceList, Tier
 from services.users import Person
 
 INVOICES_AN_HOUR = 10
+LEAST_MINUTES_LEFT = 30  # an invoice that ends sooner is not offered again
 
 _log = structlog.get_logger(__name__)
 
@@ -171,7 +172,7 @@ async def _place(
         standing = (
             await session.execute(
                 _STANDING_ORDER,
-                same | {"lease": float(settings.lease_seconds), "minutes": OFFER_AGAIN_MINUTES},
+                same | {"lease": float(settings.lease_seconds), "minutes": LEAST_MINUTES_LEFT},
             )
         ).one_or_none()
         if standing is not None:

@@ -65,7 +65,7 @@ async def check_due(db: Database, cryptocloud: CryptoCloud, settings: Settings) 
         stuck = await payments.release(
             session,
             token,
-            [(one, _answer_for(one, answers, whole=not (refused or unavailable))) for one in due],
+            [(one, _answer_for(one, answers, all_asked=not (refused or unavailable))) for one in due],
             check_seconds=float(settings.check_seconds),
         )
         for payment_id in stuck:
@@ -116,9 +116,9 @@ async def _ask(cryptocloud: CryptoCloud, uuids: Sequence[str], answers: _Answers
     answers.answered |= {fact.uuid for fact in known}
 
 
-def _answer_for(one: Due, answers: _Answers, *, whole: bool) -> Answer:
+def _answer_for(one: Due, answers: _Answers, *, all_asked: bool) -> Answer:
     if one.invoice_uuid in answers.answered:
         return Answer.ANSWERED
-    if one.invoice_uuid in answers.rejected or whole:
+    if one.invoice_uuid in answers.rejected or all_asked:
         return Answer.REJECTED
     return Answer.NO_ANSWER

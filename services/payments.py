@@ -22,7 +22,6 @@ from services.errors import UnknownPayment
 SHORTEST_BETWEEN_CHECKS: Final = 3  # seconds between two checks of one invoice
 CHECK_BATCH: Final = 100  # https://docs.cryptocloud.plus/en/api-reference-v2/invoice-information
 ALERT_AFTER_FAILURES: Final = 5
-OFFER_AGAIN_MINUTES: Final = 30
 
 
 class Status(StrEnum):

@@ -14,7 +14,6 @@ class Vitals:
 
     telegram: str = UNKNOWN
     cryptocloud: str = UNKNOWN
-    database: str = UNKNOWN
     migrations: str = UNKNOWN
     bot_username: str = ""
     clock: Callable[[], float] = time.monotonic

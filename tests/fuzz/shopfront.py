@@ -212,7 +212,7 @@ async def _open(database: URL, stack: AsyncExitStack) -> Shopfront:
     metrics = Metrics()
     bot = create_bot(settings, metrics)
     stack.push_async_callback(bot.session.close)
-    vitals = Vitals(telegram=OK, cryptocloud=OK, database=OK, migrations=OK, bot_username="shop_bot")
+    vitals = Vitals(telegram=OK, cryptocloud=OK, migrations=OK, bot_username="shop_bot")
     shop = Shop(
         db=db,
         settings=settings,

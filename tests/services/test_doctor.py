@@ -52,7 +52,7 @@ async def bot_url(
         db=db,
         settings=settings,
         price_list=price_list,
-        vitals=Vitals(telegram=OK, cryptocloud=OK, database=OK, migrations=OK),
+        vitals=Vitals(telegram=OK, cryptocloud=OK, migrations=OK),
         metrics=Metrics(),
         on_hint=lambda: None,
         on_unknown_invoice=lambda: None,

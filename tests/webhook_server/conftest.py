@@ -107,9 +107,7 @@ async def open_site(make_settings: Callable[..., Settings], price_list: PriceLis
             client = await stack.enter_async_context(
                 aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
             )
-            vitals = vitals or Vitals(
-                telegram=OK, cryptocloud=OK, database=OK, migrations=OK, bot_username="shop_bot"
-            )
+            vitals = vitals or Vitals(telegram=OK, cryptocloud=OK, migrations=OK, bot_username="shop_bot")
             hints: list[str] = []
             metrics = Metrics()
             app = create_app(
