@@ -44,8 +44,9 @@ export function showChannels(state, who, unread, { onOpen, onLeave }) {
     const link = channel.links.findLast((one) => !one.is_revoked);
     const choose = () => { at("join").elements.link.value = link.invite_link; };
     return element("li", {},
-      element("span", { class: "row" }, element("b", {}, channel.title),
-        ...(unread.has(channel.id) ? [element("span", { class: "dot" }, element("span", { class: "aside" }, "new posts"))] : []),
+      element("span", { class: "row" },
+        element("b", {}, channel.title, " ",
+          ...(unread.has(channel.id) ? [element("span", { class: "dot" }, element("span", { class: "aside" }, "new posts"))] : [])),
         element("span", { class: "faint" }, PLACES[place])),
       element("span", { class: "row" },
         ...(isInside(who, channel.id) ? [element("button", { type: "button", class: "small", onclick: () => onOpen(channel.id) }, "Open")] : []),

@@ -264,7 +264,8 @@ at("commands").addEventListener("keydown", (event) => {
 });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || at("alert").open || closeSheet()) return;
-  if (!at("commands").hidden) {
+  if (channel) openChannel(0);
+  else if (!at("commands").hidden) {
     closeMenu();
     at("menu").focus();
   }

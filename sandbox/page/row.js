@@ -27,7 +27,7 @@ function payment(row) {
   return element("div", { class: "payment" },
     element("span", { class: `pill ${row.status}` }, row.status),
     element("b", {}, `${row.tier} · ${row.period}`), element("b", {}, `${Number(row.amount).toFixed(2)} ${row.currency}`),
-    element("span", { class: "where" }, invoice || "no invoice yet", ...flags, element("span", { "data-row": row.id }, look(row))));
+    element("span", { class: "where" }, invoice || (row.status === "failed" ? "no invoice" : "no invoice yet"), ...flags, element("span", { "data-row": row.id }, look(row))));
 }
 
 function show() {

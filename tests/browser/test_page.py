@@ -156,6 +156,7 @@ async def test_posts_in_a_channel_are_seen_and_pressed_by_who_is_in_it(
         await bot_api("sendMessage", chat_id=channel.id, text="Old news")
         await page.wait_for_timeout(200)
     await tab.click()
+    await expect(page.locator("#channels-news")).to_be_visible()
     await page.locator("#channels-box summary").click()
     await expect(page.locator("#channels")).to_contain_text("new posts")
     await page.get_by_role("button", name="Open", exact=True).click()
@@ -171,6 +172,10 @@ async def test_posts_in_a_channel_are_seen_and_pressed_by_who_is_in_it(
     assert (query["from"]["id"], query["message"]["chat"]["id"]) == (ALICE, channel.id)
 
     await page.get_by_role("button", name="Back to the bot").click()
+    await expect(page.locator("#composer")).to_be_visible()
+    await tab.click()
+    await page.get_by_role("button", name="Open", exact=True).click()
+    await page.keyboard.press("Escape")
     await expect(page.locator("#composer")).to_be_visible()
     await expect(page.locator("#messages").get_by_text("Old news")).to_have_count(0)
     await tab.click()
