@@ -5,9 +5,10 @@ PORT ?= 8090
 FRESH ?=
 MINUTES ?= 10
 SEED ?=
+QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sandbox run test test-browser chaos mutants fuzz screenshots check format lock clean runtime development
+.PHONY: help sandbox run test test-browser chaos mutants fuzz bench screenshots check format lock clean runtime development
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ mutants: development ## make each usual mistake in a copy, and show that a test 
 
 fuzz: development ## tens of thousands of odd inputs, counted; SEED=…
 	@exec $(PYTHON) -m tests.fuzz $(if $(SEED),--seed $(SEED))
+
+bench: development ## measure the speed beside the limits, and write docs/performance.md; QUICK=1 only prints
+	@exec $(PYTHON) -m tests.bench $(if $(QUICK),--quick)
 
 screenshots: development ## take the pictures in docs/screenshots
 	@exec $(PYTHON) -m tests.browser.screenshots
