@@ -62,6 +62,8 @@ function showComposer() {
     element("li", {}, element("button", { type: "button", onclick: () => { closeMenu(); send(`/${command}`); at("text").focus(); } },
       description, element("b", {}, `/${command}`))));
   const open = document.activeElement?.closest("#commands") ? [...at("commands").querySelectorAll("button")].indexOf(document.activeElement) : -1;
+  const leftOut = [...at("commands").children].filter((one) => one.hidden).map((one) => one.textContent);
+  for (const item of offered) item.hidden = leftOut.includes(item.textContent);
   at("commands").replaceChildren(...offered);
   if (open >= 0) at("commands").querySelectorAll("button")[open]?.focus();
 }

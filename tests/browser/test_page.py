@@ -50,6 +50,7 @@ async def test_a_customer_talks_presses_pays_and_blocks(
     await checkout.get_by_role("button", name="Pay 100.40 USDT").click()
     await expect(checkout.get_by_text("Thank you")).to_be_visible()
     assert await page.evaluate("document.querySelector('#sheet').scrollWidth") == 360
+    await page.frames[-1].wait_for_load_state()
     await page.keyboard.press("Escape")
     await expect(page.locator("#sheet")).to_be_hidden()
     await expect(bubble.get_by_role("link", name="Pay")).to_be_focused()
@@ -207,8 +208,11 @@ async def test_a_toast_covers_nothing_to_press_and_goes_at_the_next_message(
 async def test_the_menu_is_walked_with_the_keyboard(sandbox: Sandbox, bot_api: BotApi, page: Page) -> None:
     commands = [{"command": name, "description": name.title()} for name in ("plans", "status")]
     await bot_api("setMyCommands", commands=commands)
+    # A key pressed on what is still hidden is lost.
+    await expect(page.locator("#begin")).to_be_visible()
     await page.locator("#begin").press("Enter")
     await expect(page.locator("#text")).to_be_focused()
+    await expect(page.locator("#menu")).to_be_visible()
     await page.locator("#menu").press("Enter")
     await page.keyboard.press("ArrowDown")
     await page.keyboard.press("Enter")
@@ -216,6 +220,9 @@ async def test_the_menu_is_walked_with_the_keyboard(sandbox: Sandbox, bot_api: B
         lambda: [one.body["text"] for one in sandbox.world.messages(ALICE)] == ["/start", "/status"]
     )
     await page.locator("#text").fill("/pl")
+    await expect(page.locator("#commands li:visible")).to_have_count(1)
+    sandbox.world.tell("people")  # which makes the page show the menu anew
+    await page.wait_for_timeout(200)
     await expect(page.locator("#commands li:visible")).to_have_count(1)
     await page.keyboard.press("Escape")
     await expect(page.locator("#commands")).to_be_hidden()
