@@ -32,7 +32,7 @@ Json = dict[str, Any]
 Handle = Callable[[Json], Coroutine[Any, Any, None]]
 
 TARGET = 3.0
-WARM_UP = 20
+CHUNK = 25  # updates, then it is the next one's turn
 KINDS = {"/help": "a command", "hello": "free text", "": "a press of an old button"}
 _SENT = Message(message_id=1, date=datetime(2026, 1, 1, tzinfo=UTC), chat=Chat(id=1, type="private"))
 
@@ -79,18 +79,20 @@ async def measure(ground: Ground) -> Figures:
         shops = {"shop": _shop(NoDatabase(url)), "whole": _shop(Database(url))}
         bare = _bare()
         desks = {name: _desk(shop) for name, shop in shops.items()}
-        for number in range(sizes.rounds + 1):
-            for kind in KINDS:
-                for name in ("bare", *desks):
-                    if name != "bare":
-                        dispatcher_of(
-                            shops[name]
-                        )  # one for all, as aiogram wants it; it works for this shop now
-                    handle = desks.get(name, bare)
-                    took = await _timed(handle, updates.next(kind, sizes.updates if number else WARM_UP))
-                    if number:
-                        figures.note(f"{name} {kind}", 1 / took)
-                        figures.note(f"{name} {kind} µs", took * 1e6)
+        for _ in range(sizes.rounds):
+            took = Figures()
+            for _ in range(max(2, sizes.updates // CHUNK)):
+                for kind in KINDS:
+                    for name in ("bare", *desks):
+                        if name != "bare":
+                            dispatcher_of(
+                                shops[name]
+                            )  # one for all, as aiogram wants it; it serves this shop now
+                        handle = desks.get(name, bare)
+                        took.note(f"{name} {kind}", await _timed(handle, updates.next(kind, CHUNK)))
+            for name in took.values:
+                figures.note(name, 1 / took.mid(name))
+                figures.note(f"{name} µs", took.mid(name) * 1e6)
         for shop in shops.values():
             await shop.cryptocloud.aclose()
             await shop.db.dispose()
