@@ -8,11 +8,11 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy import URL, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -128,7 +128,6 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=5,
-            pool_pre_ping=True,
             hide_parameters=True,
             connect_args={
                 "timeout": 5,
@@ -136,6 +135,7 @@ class Database:
                 "server_settings": {**_LIMITS, "application_name": str(application)},
             },
         )
+        event.listen(self._engine.sync_engine, "checkout", _take_no_dead_connection)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Session]:
@@ -151,6 +151,13 @@ class Database:
     async def dispose(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+
+
+def _take_no_dead_connection(connection: Any, *_: object) -> None:
+    # The driver learns by itself that a connection was closed. The pool's own way is to ask each time, in three round
+    # trips: half of a usual transaction. What was dropped in silence times out either way.
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 def is_outage(error: BaseException) -> bool:
