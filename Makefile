@@ -1,5 +1,5 @@
 PYTHON := .venv/bin/python
-PYTEST := $(PYTHON) -m pytest --numprocesses 2 --dist loadfile
+PYTEST := $(PYTHON) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 UV := 0.13.9
 PORT ?= 8090
 FRESH ?=
