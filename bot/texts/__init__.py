@@ -65,8 +65,8 @@ class Say:
         return without_markup(self(key, **arguments))
 
     def money(self, amount: Decimal, currency: str) -> str:
-        """Write an amount of money."""
-        return money_text(amount, currency, self.language).replace("\u00a0", " ")
+        """Write an amount of money; where a language has spaces in it, no line breaks there."""
+        return money_text(amount, currency, self.language)
 
     def coins(self, amount: Decimal, coin: str) -> str:
         """Write an amount of a coin with all its places, such as `49.5 USDT (TRC20)`."""
@@ -76,7 +76,7 @@ class Say:
 
     def number(self, value: int) -> str:
         """Write a whole number with its thousands apart."""
-        return format_decimal(value, locale=self.language).replace("\u00a0", " ").replace("\u202f", " ")
+        return format_decimal(value, locale=self.language)
 
     def moment(self, when: datetime) -> str:
         """Write a date and time in the shop's zone."""
