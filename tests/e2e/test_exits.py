@@ -88,38 +88,22 @@ async def unreachable(
         yield asyncio.create_task(end(play, DATABASE_URL=address))
 
 
+# One of each source; tests/services/test_config.py and test_tiers.py have the others.
 WRONG_SETTINGS: dict[str, tuple[dict[str, str | None], str]] = {
-    "no token": ({"BOT_TOKEN": None}, "BOT_TOKEN is required"),
     "no token of BotFather's": ({"BOT_TOKEN": CANARY}, "BOT_TOKEN must be"),
     "empty secret": ({"CRYPTOCLOUD_SECRET_KEY": ""}, "CRYPTOCLOUD_SECRET_KEY"),
-    "plain http": (
-        {"CRYPTOCLOUD_API_URL": "http://pay.example"},
-        "CRYPTOCLOUD_API_URL must start with https",
-    ),
-    "unknown mode": ({"TELEGRAM_UPDATES": CANARY}, "TELEGRAM_UPDATES"),
-    "webhook without secret": (
-        {"TELEGRAM_UPDATES": "webhook", "BASE_URL": "https://shop.example"},
-        "TELEGRAM_WEBHOOK_SECRET must be",
-    ),
+    "several at once": ({"BOT_TOKEN": None, "HTTP_PORT": "web"}, "HTTP_PORT"),
     "another database": ({"DATABASE_URL": f"mysql://me:{CANARY}@host/shop"}, "DATABASE_URL must start with"),
     "no such option": (
         {"DATABASE_URL": f"postgresql://me:{CANARY}@127.0.0.1:9/shop?colour=green"},
         "DATABASE_URL has an option",
     ),
-    "failpoint": ({"FAILPOINT": "anywhere"}, "FAILPOINT must be NAME or NAME:N"),
     "failpoint with real money": (
         {"FAILPOINT": "settle.granted", "CRYPTOCLOUD_API_URL": "https://api.cryptocloud.plus"},
         "FAILPOINT is for tests",
     ),
-    "failpoint with real people": (
-        {"FAILPOINT": "notify.sent:2", "TELEGRAM_API_URL": "https://api.telegram.org"},
-        "FAILPOINT is for tests",
-    ),
-    "no tiers file": ({"TIERS_FILE": "nowhere.toml"}, "nowhere.toml"),
     "broken tiers file": ({"TIERS_FILE": "broken.toml"}, "broken.toml"),
-    "tiers without a free one": ({"TIERS_FILE": "greedy.toml"}, "greedy.toml"),
     "data in a file": ({"DATABASE_URL": "", "DATA_DIR": "broken.toml/data"}, "broken.toml"),
-    "several at once": ({"BOT_TOKEN": None, "HTTP_PORT": "web"}, "HTTP_PORT"),
 }
 
 
@@ -127,10 +111,6 @@ async def test_mistakes_are_named_in_one_line_before_the_telegram_library_is_loa
     own: Stage, no_aiogram: str
 ) -> None:
     (own.folder / "broken.toml").write_text("currency = USD\n")
-    (own.folder / "greedy.toml").write_text(
-        'currency = "USD"\n[periods]\nmonth = { days = 30 }\n'
-        '[tiers.pro]\nprice = 99\ntitle = { en = "Pro", ru = "Про" }\n'
-    )
     few = asyncio.Semaphore(3)
 
     async def one(changes: dict[str, str | None], word: str) -> str:
