@@ -34,6 +34,8 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # Some postbacks carry the token as Python prints bytes: b'eyJ…'.
 _BYTES_LITERAL = re.compile(r"""b(['"])(.*)\1""")
 
+_SIGNED = PyJWS()
+
 
 @dataclass(frozen=True, slots=True)
 class Postback:
@@ -93,8 +95,10 @@ def _read_fields(body: bytes, content_type: str) -> dict[str, object]:
         case _:
             raise UnsupportedPostback("a postback is application/json or application/x-www-form-urlencoded")
     try:
-        fields = read(body.decode("utf-8"))
-        _check_storable(fields)
+        text = body.decode("utf-8")
+        fields = read(text)
+        if _may_hold_unstorable(text):
+            _check_storable(fields)
     except (ValueError, RecursionError):
         # Their own words would quote the body, and with it the token.
         raise MalformedPostback("the body is not a strict JSON object or form in UTF-8") from None
@@ -142,6 +146,8 @@ def _read_whole(text: str) -> int:
 def _read_fraction(text: str) -> float | str:
     """Keep a fraction as a number where that loses nothing, else as its own text."""
     number = float(text)
+    if repr(number) == text and "e" not in text:
+        return number
     try:
         exact = Decimal(text)
     except InvalidOperation:
@@ -149,6 +155,12 @@ def _read_fraction(text: str) -> float | str:
     if len(text) > LONGEST_NUMBER or not isfinite(number) or abs(exact.adjusted()) > LONGEST_NUMBER:
         raise ValueError("an absurd number")
     return number if Decimal(repr(number)) == exact else text
+
+
+def _may_hold_unstorable(text: str) -> bool:
+    # Most bodies are spared the walk: what cannot be stored is a NUL or comes in an escape, and depth takes brackets.
+    deep = text.count("{") + text.count("[") > DEEPEST_NESTING
+    return deep or any(sign in text for sign in "\0\\%")
 
 
 def _check_storable(value: object, depth: int = 1) -> None:
@@ -179,7 +191,7 @@ def _read_claims(token: str, secret: str) -> Mapping[str, object]:
         with warnings.catch_warnings():
             # The provider issues the secret; that it is short was said once at start.
             warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
-            signed = PyJWS().decode(token, secret, algorithms=["HS256"])
+            signed = _SIGNED.decode(token, secret, algorithms=["HS256"])
         return _read_object(signed.decode("utf-8"))
     except (jwt.PyJWTError, ValueError, RecursionError):
         raise UntrustedPostback("the token is not signed by this project's secret") from None

@@ -164,6 +164,7 @@ def test_form_values_are_percent_decoded_and_invoice_info_stays_text() -> None:
         b"invoice_id=%FF&token=t",
         b"invoice_id=\xff&token=t",
         b"invoice_id=%00&token=t",
+        b"invoice_id=\x00&token=t",
         b"&".join(b"f%d=1" % number for number in range(101)),
     ],
 )
