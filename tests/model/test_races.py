@@ -91,15 +91,27 @@ async def test_two_payments_of_one_customer_settled_by_two_replicas_add_up(
 ) -> None:
     await customer(db)
     uuids = [(await invoice(db))[1] for _ in range(2)]
+    async with db.begin() as session:
+        await subscriptions.lock(session, {1: {"pro"}})  # makes the row
 
     async with db.begin() as session:  # lets both get as far as the subscription
         await subscriptions.lock(session, {1: {"pro"}})
         both = [asyncio.create_task(settle(db, [fact(uuid)], settings)) for uuid in uuids]
-        await asyncio.sleep(0.3)
+        await until_waiting(db, 2)
     await asyncio.gather(*both)
 
     first, second = await rows(db, "SELECT starts_at, ends_at FROM subscription_ledger ORDER BY id")
     assert second["starts_at"] == first["ends_at"]
+
+
+async def until_waiting(db: Database, wanted: int) -> None:
+    """Wait until so many transactions wait for a lock."""
+    waiting = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with asyncio.timeout(20):
+        while len(await rows(db, waiting)) < wanted:  # noqa: ASYNC110 - the database rings no bell
+            await asyncio.sleep(0.02)
 
 
 async def test_what_is_rolled_back_has_told_nobody_anything(db: Database, settings: Settings) -> None:
