@@ -1,4 +1,5 @@
 PYTHON := .venv/bin/python
+# Three workers on two cores: most plays of whole processes wait. The long ones come first in the alphabet.
 PYTEST := $(PYTHON) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 UV := 0.13.9
 PORT ?= 8090

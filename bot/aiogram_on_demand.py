@@ -1,4 +1,4 @@
-"""aiogram, loaded in less than a second: each of its 446 models is built when it is first used, not at import.
+"""aiogram, loaded in less than a second: each of its hundreds of models is built when it is first used, not at import.
 
 It saves two seconds of every start and a hundred megabytes; docs/decisions/0006 has the figures and the risk.
 """

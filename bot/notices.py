@@ -43,9 +43,7 @@ def order_message(say: Say, price_list: PriceList, payment: Payment) -> Screen:
             )
         case Status.PAID:
             return Screen(paragraphs(lines(head, price), say("order-paid")))
-        case Status.EXPIRED if paid_so_far(payment):
-            return Screen(paragraphs(lines(head, price), ended_in_part(say, payment)))
-        case Status.CANCELED if paid_so_far(payment):
+        case Status.EXPIRED | Status.CANCELED if paid_so_far(payment):
             return Screen(paragraphs(lines(head, price), ended_in_part(say, payment)))
         case Status.EXPIRED:
             return Screen(
@@ -91,7 +89,16 @@ def notice(say: Say, price_list: PriceList, claimed: Claimed) -> Screen:
                 lines(
                     say("receipt", tier=said.tier, until=said.until),
                     say("receipt-details", length=said.length, price=said.price, number=said["number"]),
-                    say("receipt-overpaid", surplus=said.surplus) if said.overpaid else "",
+                    say("receipt-overpaid", surplus=said.surplus) if said["overpaid"] else "",
+                )
+            )
+        case Kind.ORDER_MOVED:
+            return Screen(say("order-moved"))
+        case Kind.OVERPAID:
+            return Screen(
+                lines(
+                    say("overpaid-later", tier=said.tier, length=said.length, number=said["number"]),
+                    say("receipt-overpaid", surplus=said.surplus),
                 )
             )
         case Kind.PARTIAL if said["missing"]:
@@ -225,10 +232,6 @@ class _Said:
     def received(self) -> str:
         arrived = Decimal(self["received"] or 0)
         return self._say.coins(arrived, self["coin"]) if arrived else self._say.plain("received-part")
-
-    @property
-    def overpaid(self) -> bool:
-        return bool(self._payload.get("overpaid"))
 
     @property
     def surplus(self) -> str:

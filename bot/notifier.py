@@ -88,6 +88,9 @@ async def _send(bot: Bot, shop: Shop, one: Claimed, patience: float) -> None:
 
 
 async def _deliver(bot: Bot, shop: Shop, one: Claimed) -> None:
+    if one.kind is Kind.ORDER_MOVED:
+        await _rewrite(bot, one.user_id, one.payload["message"], _readable(shop, one))
+        return
     if one.kind is not Kind.ORDER:
         await _write(bot, one.user_id, _readable(shop, one))
         return

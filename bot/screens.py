@@ -45,10 +45,10 @@ def plans(say: Say, price_list: PriceList, now: StatusView | None, *, above: str
     """All tiers with their monthly prices, and what the customer has."""
     lines = [
         say(
-            "plan-line",
+            "plan-line-free" if tier.free else "plan-line",
             tier=tier.title(say.language),
-            price=say.money(tier.price, price_list.currency),
             quota=quota(say, tier, "plan-quota"),
+            **({} if tier.free else {"price": say.money(tier.price, price_list.currency)}),
         )
         for tier in price_list.tiers.values()
     ]

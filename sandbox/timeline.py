@@ -111,9 +111,17 @@ def _tone(entry: Json) -> str:
     status = entry.get("status")
     if _is_pending(entry):
         return ""
+    if _is_unchanged(entry):
+        return ""
     if status is None or not 200 <= status < 300:
         return "bad"
     return "warn" if entry.get("fault") or entry.get("warnings") else "good"
+
+
+def _is_unchanged(entry: Json) -> bool:
+    """Whether a message was edited to what it says already: a refusal of Telegram's that means no trouble."""
+    answer = entry.get("answer")
+    return isinstance(answer, dict) and "message is not modified" in str(answer.get("description", ""))
 
 
 def _call(entry: Json) -> Json | None:

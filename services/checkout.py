@@ -27,13 +27,13 @@ from services.errors import (
 )
 from services.failpoints import failpoint
 from services.money import round_money
-from services.notifications import Alert, Kind, to_admins
+from services.notifications import Alert, Kind, Notification, to_admins
 from services.payments import Payment, Status
 from services.tiers import Period, PriceList, Tier
 from services.users import Person
 
 INVOICES_AN_HOUR = 10
-LEAST_MINUTES_LEFT = 30  # an invoice that ends sooner is not offered again
+OFFERED_AGAIN_WITH_MINUTES_LEFT = 30
 
 _log = structlog.get_logger(__name__)
 
@@ -172,7 +172,7 @@ async def _place(
         standing = (
             await session.execute(
                 _STANDING_ORDER,
-                same | {"lease": float(settings.lease_seconds), "minutes": LEAST_MINUTES_LEFT},
+                same | {"lease": float(settings.lease_seconds), "minutes": OFFERED_AGAIN_WITH_MINUTES_LEFT},
             )
         ).one_or_none()
         if standing is not None:
@@ -198,13 +198,21 @@ async def _place(
 
 
 async def _show_here(session: Session, payment_id: UUID, message_id: int | None) -> Payment:
-    await session.execute(
-        text("UPDATE payments SET message_id = coalesce(:message_id, message_id) WHERE id = :id"),
-        {"id": payment_id, "message_id": message_id},
-    )
     payment = await payments.find(session, payment_id)
+    shown_in = await payments.message_to_edit(session, payment)
+    if message_id is not None and message_id != shown_in:
+        await payments.show_in(session, payment_id, message_id)
+        if shown_in is not None:
+            moved = Notification(
+                payment.user_id,
+                Kind.ORDER_MOVED,
+                f"order-moved:{payment_id}:{shown_in}",
+                {"message": shown_in},
+            )
+            await notifications.notify(session, [moved])
+    await payments.wake(session, payment_id)  # it may have been paid in the meantime
     await notifications.show_orders(session, [(payment.user_id, payment_id)])
-    return payment
+    return await payments.find(session, payment_id)
 
 
 async def _refuse_a_flood(session: Session, user_id: int) -> None:

@@ -23,7 +23,9 @@ class Kind(StrEnum):
     """Which text a notification is."""
 
     ORDER = "order"
+    ORDER_MOVED = "order_moved"
     RECEIPT = "receipt"
+    OVERPAID = "overpaid"
     PARTIAL = "partial"
     PARTIAL_ENDED = "partial_ended"
     REVIEW_OPENED = "review_opened"
@@ -58,6 +60,8 @@ class Alert(StrEnum):
 _PRIORITY: Final = {
     Kind.RECEIPT: 0,
     Kind.ORDER: 1,
+    Kind.ORDER_MOVED: 2,
+    Kind.OVERPAID: 2,
     Kind.PARTIAL: 2,
     Kind.PARTIAL_ENDED: 2,
     Kind.REVIEW_OPENED: 2,

@@ -146,7 +146,7 @@ def _read_whole(text: str) -> int:
 def _read_fraction(text: str) -> float | str:
     """Keep a fraction as a number where that loses nothing, else as its own text."""
     number = float(text)
-    if repr(number) == text and "e" not in text:
+    if repr(number) == text and "e" not in text:  # an exponent may be absurd
         return number
     try:
         exact = Decimal(text)
@@ -159,8 +159,8 @@ def _read_fraction(text: str) -> float | str:
 
 def _may_hold_unstorable(text: str) -> bool:
     # Most bodies are spared the walk: what cannot be stored is a NUL or comes in an escape, and depth takes brackets.
-    deep = text.count("{") + text.count("[") > DEEPEST_NESTING
-    return deep or any(sign in text for sign in "\0\\%")
+    may_be_deep = text.count("{") + text.count("[") > DEEPEST_NESTING
+    return may_be_deep or any(sign in text for sign in "\0\\%")
 
 
 def _check_storable(value: object, depth: int = 1) -> None:

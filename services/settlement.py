@@ -161,7 +161,10 @@ def _what_to_tell(one: Settled, ends: dict[UUID, datetime], settings: Settings) 
         "amount": str(after.amount),
         "currency": after.currency,
     }
-    surplus = {"overpaid": after.overpaid, "surplus": f"{after.surplus:f}" if after.surplus else ""}
+    surplus = {
+        "overpaid": "yes" if after.overpaid else "",
+        "surplus": f"{after.surplus:f}" if after.surplus else "",
+    }
     if one.granted:
         yield Notification(
             after.user_id,
@@ -187,6 +190,8 @@ def _what_to_tell(one: Settled, ends: dict[UUID, datetime], settings: Settings) 
     if after.late and not before.late:
         yield from to_admins(admins, Kind.ALERT, f"late:{after.id}", what=Alert.LATE, **about)
     if after.status is Status.PAID and after.overpaid and not before.overpaid:
+        if not one.granted:  # else the receipt says it
+            yield Notification(after.user_id, Kind.OVERPAID, f"overpaid-told:{after.id}", about | surplus)
         yield from to_admins(
             admins, Kind.ALERT, f"overpaid:{after.id}", what=Alert.OVERPAID, **about, **surplus
         )

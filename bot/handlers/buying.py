@@ -17,6 +17,7 @@ from services import checkout, payments, subscriptions
 from services.errors import AnotherTierActive, UnknownTier
 from services.fold import paid_so_far
 from services.payments import Payment, Status
+from services.subscriptions import StatusView
 from services.users import Person
 
 router = Router(name="buying")
@@ -27,12 +28,11 @@ PATIENCE_AFTER_CHECK = 5.0  # seconds; the button promises no more
 
 @router.message(CommandStart())
 async def start(message: Message, command: CommandObject, shop: Shop, person: Person, say: Say) -> None:
-    """Greet, and show the tiers, or the one that a deep link names."""
+    """Greet, and show what can be bought, or the tier that a deep link names."""
     wanted = (command.args or "").strip()
     if wanted.startswith(DEEP_LINK):
         tier = shop.price_list.tiers.get(wanted.removeprefix(DEEP_LINK))
-        if tier is not None and not tier.free:
-            await _refuse_second_tier(shop, person, tier.code)
+        if tier is not None and not tier.free and not await _has_another_tier(shop, person, tier.code):
             await send(message, screens.periods(say, shop.price_list, tier))
             return
     greeting = screens.welcome(say, shop.settings, person.first_name)
@@ -63,15 +63,15 @@ async def choose_tier(press: Press, callback_data: ChooseTier, shop: Shop, perso
     tier = shop.price_list.tiers.get(callback_data.tier)
     if tier is None or tier.free:
         raise UnknownTier(f"{callback_data.tier} is not on sale")
-    await _refuse_second_tier(shop, person, tier.code)
+    if now := await _has_another_tier(shop, person, tier.code):
+        raise AnotherTierActive(now.tier, now.ends_at or now.now)
     await press.show(screens.periods(say, shop.price_list, tier))
 
 
-async def _refuse_second_tier(shop: Shop, person: Person, tier_code: str) -> None:
+async def _has_another_tier(shop: Shop, person: Person, tier_code: str) -> StatusView | None:
     async with shop.db.begin() as session:
         now = await subscriptions.status(session, person.telegram_id)
-    if now is not None and now.active and now.ends_at is not None and now.tier != tier_code:
-        raise AnotherTierActive(now.tier, now.ends_at)
+    return now if now is not None and now.active and now.tier != tier_code else None
 
 
 @router.callback_query(ChoosePeriod.filter())
@@ -100,6 +100,7 @@ async def pay(press: Press, callback_data: Pay, shop: Shop, person: Person, say:
         callback_data.period,
         message_id=press.message_id,
     )
+    shop.bells.checker.set()
 
 
 @router.callback_query(Check.filter())

@@ -19,6 +19,7 @@ bot-description = Choose a tier, pay the invoice in crypto, and your subscriptio
 welcome = <b>Hello{ $name }!</b> Welcome to <b>{ $shop }</b>.
 plans-title = <b>Tiers</b>
 plan-line = • <b>{ $tier }</b> — { $price } a month{ $quota }
+plan-line-free = • <b>{ $tier }</b>{ $quota }
 plan-quota = { $requests ->
     [one] , { $requests-text } request a month
    *[other] , { $requests-text } requests a month
@@ -45,7 +46,7 @@ period-days = { $days ->
    *[other] { $days } days
  }
 button-period = { $length } · { $price }
-button-period-saving = { $length } · { $price } (−{ $discount } %)
+button-period-saving = { $length } · { $price } (−{ $discount }%)
 button-back = ‹ Back
 
 # Order
@@ -54,7 +55,7 @@ order-price = Price: <b>{ $price }</b>
 order-saving = You save { $saving }
 order-until = Active until { $until }
 order-extends = Extends your subscription until { $until }
-order-how = You pay in crypto on CryptoCloud's page, in the coin of your choice.
+order-how = You pay in crypto on CryptoCloud's page, in the coin of your choice. The page shows the exact amount, with any network fee.
 button-pay = Pay { $price }
 button-pay-rest = Pay the rest
 button-check = I have paid
@@ -62,6 +63,7 @@ button-cancel = Cancel
 button-again = Order again
 button-retry = Try again
 toast-making-invoice = Making your invoice…
+order-moved = This order goes on further below.
 order-creating = Making your invoice… one moment.
 order-pending = Your invoice is ready. Please pay it before { $until }.
 order-pending-note = We'll write as soon as the payment arrives: usually within 1–10 minutes, Bitcoin up to an hour. You may close this chat.
@@ -93,6 +95,7 @@ receipt-details = { $length } · { $price }
     Receipt <code>{ $number }</code>
 receipt-overpaid = You overpaid{ $surplus }. It is not lost: please write to support, see /paysupport.
 overpaid-by = { " " }by { $amount }
+overpaid-later = More money has arrived for { $tier } · { $length }, receipt <code>{ $number }</code>.
 partial-arrived = { $received } has arrived for { $tier } · { $length }. Still missing: <b>{ $missing }</b>. Please pay it with the same link.
 partial-arrived-unknown = A part of your payment for { $tier } · { $length } has arrived. Please pay the rest with the same link.
 received-part = a part of the price
@@ -144,10 +147,12 @@ support-none = Support is not set up here yet. Please write to whoever gave you 
 paysupport = <b>Help with a payment</b>
     Paid but nothing happened? Confirmations take 1–10 minutes, Bitcoin up to an hour; we keep looking for at least a week after an invoice has ended, also for late payments.
     Paid too little? The same link takes the rest while the invoice is open.
+    Paid too much? The subscription was granted once; write to us about the rest.
     If it still does not work out, write to { $contact } and name the number of the order from /history.
 paysupport-none = <b>Help with a payment</b>
     Paid but nothing happened? Confirmations take 1–10 minutes, Bitcoin up to an hour; we keep looking for at least a week after an invoice has ended, also for late payments.
     Paid too little? The same link takes the rest while the invoice is open.
+    Paid too much? The subscription was granted once; write to us about the rest.
     If it still does not work out, write to whoever gave you this bot and name the number of the order from /history.
 terms = Our terms: { $url }
 terms-none = <b>Terms in short</b>
@@ -157,7 +162,7 @@ language-chosen = We speak English now.
 
 # Odd input
 unknown-command = There is no such command. /plans shows the tiers, /help explains the rest.
-unknown-text = I understand buttons and commands: /plans for tiers, /status for your subscription, /help for the rest.
+unknown-text = I understand buttons and commands: /plans for tiers, /status for your subscription, /help for the rest. To reach a person: /support
 button-out-of-date = This button is out of date. /plans shows what is on sale now.
 too-fast = One moment, please: that was very quick.
 private-only = Please write to me in a private chat.
@@ -195,7 +200,8 @@ alert-review = ⚠️ <b>A payment needs you.</b> { $price } from <code>{ $user 
     <code>python -m services payment accept { $number } --reason …</code> or <code>reject</code>
 alert-late = Payment <code>{ $number }</code> ({ $price }, customer <code>{ $user }</code>) was paid after it had expired or was canceled. It counts.
 alert-overpaid = Payment <code>{ $number }</code> ({ $price }, customer <code>{ $user }</code>) was overpaid{ $surplus }. The subscription was granted once.
-alert-partial-ended = ⚠️ Payment <code>{ $number }</code> ({ $price }, customer <code>{ $user }</code>) ended before it was paid in full. What arrived: { $received }. Nothing was granted; the customer was sent to support.
+alert-partial-ended = ⚠️ Payment <code>{ $number }</code> ({ $price }, customer <code>{ $user }</code>) ended before it was paid in full. What arrived: { $received }. Nothing was granted; the customer was sent to support. To give it all the same:
+    <code>python -m services grant { $user } TIER PERIOD --reason …</code>
 alert-unknown-status = CryptoCloud uses a status that we do not know: { $status }. Such payments stay as they are. Is there a newer version of this bot?
 alert-unsettled = ⚠️ Invoice { $invoice } could not be settled ({ $error }). Please look at the log: the payment is safe and is tried again at the next check.
 alert-check-rejected = ⚠️ CryptoCloud keeps refusing to tell about payment <code>{ $number }</code>. See <code>python -m services payment show { $number }</code>

@@ -19,13 +19,14 @@ bot-description = Выберите тариф, оплатите счёт в кр
 welcome = <b>Здравствуйте{ $name }!</b> Это <b>{ $shop }</b>.
 plans-title = <b>Тарифы</b>
 plan-line = • <b>{ $tier }</b> — { $price } в месяц{ $quota }
+plan-line-free = • <b>{ $tier }</b>{ $quota }
 plan-quota = { $requests ->
     [one] , { $requests-text } запрос в месяц
     [few] , { $requests-text } запроса в месяц
    *[other] , { $requests-text } запросов в месяц
  }
 plans-choose = Какой тариф вам подходит?
-plans-extend-only = Продлить его можно в любой момент. Другой тариф можно купить, когда этот закончится.
+plans-extend-only = Продлить его можно в любой момент. Другой тариф можно купить, когда эта подписка закончится.
 current-active = У вас <b>{ $tier }</b> до { $until }.
 button-tier = { $tier } · { $price } / месяц
 button-all-tiers = ‹ Все тарифы
@@ -57,14 +58,15 @@ order-price = Цена: <b>{ $price }</b>
 order-saving = Вы экономите { $saving }
 order-until = Подписка будет активна до { $until }
 order-extends = Продлит подписку до { $until }
-order-how = Оплата — в криптовалюте на странице CryptoCloud, монета на ваш выбор.
+order-how = Оплата — в криптовалюте на странице CryptoCloud, монета на ваш выбор. Точная сумма с комиссией сети, если она есть, — на той же странице.
 button-pay = Оплатить { $price }
 button-pay-rest = Доплатить
-button-check = Оплачено
+button-check = Проверить оплату
 button-cancel = Отменить
 button-again = Заказать снова
 button-retry = Попробовать ещё раз
 toast-making-invoice = Создаём счёт…
+order-moved = Этот заказ продолжается ниже.
 order-creating = Создаём счёт… одну минуту.
 order-pending = Счёт готов. Оплатите его, пожалуйста, до { $until }.
 order-pending-note = Мы напишем, как только платёж придёт: обычно 1–10 минут, Bitcoin — до часа. Чат можно закрыть.
@@ -79,11 +81,11 @@ order-canceled = Отменено. Платить ничего не нужно.
 order-failed = Счёт создать не удалось. Ничего не списано.
 order-refunded = Деньги за этот заказ возвращены.
 
-# «Я оплатил»
+# «Проверить оплату»
 toast-looking = Смотрим…
 toast-canceling = Отменяем…
 check-paid = Этот заказ оплачен: квитанция { $number }. См. /status.
-check-missing = Пришло { $received }, не хватает: <b>{ $missing }</b>. Ссылка прежняя.
+check-missing = Пришло { $received }, не хватает: <b>{ $missing }</b>. Ссылка та же.
 check-not-yet = Пока не видно. Обычно это занимает 1–10 минут, Bitcoin — до часа. Мы напишем сами, ждать здесь не нужно.
 check-no-answer = Платёжный сервис сейчас не отвечает. Ваш платёж не пропадёт: мы продолжаем проверять и напишем вам.
 check-review = Ваш платёж дошёл, его проверяет человек. Мы напишем.
@@ -96,6 +98,7 @@ receipt-details = { $length } · { $price }
     Квитанция <code>{ $number }</code>
 receipt-overpaid = Вы переплатили{ $surplus }. Эти деньги не пропали: напишите, пожалуйста, в поддержку, см. /paysupport.
 overpaid-by = { " " }на { $amount }
+overpaid-later = За { $tier } · { $length } пришли ещё деньги, квитанция <code>{ $number }</code>.
 partial-arrived = За { $tier } · { $length } пришло { $received }. Не хватает: <b>{ $missing }</b>. Доплатите, пожалуйста, по той же ссылке.
 partial-arrived-unknown = За { $tier } · { $length } пришла часть суммы. Доплатите, пожалуйста, остаток по той же ссылке.
 received-part = часть суммы
@@ -147,10 +150,12 @@ support-none = Поддержка здесь ещё не настроена. Н�
 paysupport = <b>Помощь с оплатой</b>
     Оплатили, а ничего не произошло? Подтверждение занимает 1–10 минут, Bitcoin — до часа; мы смотрим ещё не меньше недели после закрытия счёта, опоздавшие платежи тоже видим.
     Заплатили меньше? Пока счёт открыт, остаток можно доплатить по той же ссылке.
+    Заплатили больше? Подписка выдана один раз; про остаток напишите нам.
     Если всё равно не получилось, напишите { $contact } и назовите номер заказа из /history.
 paysupport-none = <b>Помощь с оплатой</b>
     Оплатили, а ничего не произошло? Подтверждение занимает 1–10 минут, Bitcoin — до часа; мы смотрим ещё не меньше недели после закрытия счёта, опоздавшие платежи тоже видим.
     Заплатили меньше? Пока счёт открыт, остаток можно доплатить по той же ссылке.
+    Заплатили больше? Подписка выдана один раз; про остаток напишите нам.
     Если всё равно не получилось, напишите тому, от кого вы узнали об этом боте, и назовите номер заказа из /history.
 terms = Наши условия: { $url }
 terms-none = <b>Коротко об условиях</b>
@@ -160,7 +165,7 @@ language-chosen = Теперь мы говорим по-русски.
 
 # Неожиданный ввод
 unknown-command = Такой команды нет. Тарифы — /plans, остальное объяснит /help.
-unknown-text = Я понимаю кнопки и команды: тарифы — /plans, подписка — /status, остальное — /help.
+unknown-text = Я понимаю кнопки и команды: тарифы — /plans, подписка — /status, остальное — /help. Написать человеку: /support
 button-out-of-date = Эта кнопка устарела. Что продаётся сейчас, покажет /plans.
 too-fast = Минутку, пожалуйста: слишком быстро.
 private-only = Напишите мне, пожалуйста, в личный чат.
@@ -200,7 +205,8 @@ alert-review = ⚠️ <b>Платёж ждёт вашего решения.</b> 
     <code>python -m services payment accept { $number } --reason …</code> или <code>reject</code>
 alert-late = Платёж <code>{ $number }</code> ({ $price }, покупатель <code>{ $user }</code>) пришёл после истечения или отмены счёта. Он засчитан.
 alert-overpaid = Платёж <code>{ $number }</code> ({ $price }, покупатель <code>{ $user }</code>) переплачен{ $surplus }. Подписка выдана один раз.
-alert-partial-ended = ⚠️ Счёт <code>{ $number }</code> ({ $price }, покупатель <code>{ $user }</code>) закрылся раньше, чем был оплачен целиком. Пришло: { $received }. Ничего не выдано, покупатель направлен в поддержку.
+alert-partial-ended = ⚠️ Счёт <code>{ $number }</code> ({ $price }, покупатель <code>{ $user }</code>) закрылся раньше, чем был оплачен целиком. Пришло: { $received }. Ничего не выдано, покупатель направлен в поддержку. Выдать всё же:
+    <code>python -m services grant { $user } TIER PERIOD --reason …</code>
 alert-unknown-status = CryptoCloud использует неизвестный нам статус: { $status }. Такие платежи остаются как есть. Нет ли новой версии бота?
 alert-unsettled = ⚠️ Счёт { $invoice } не удалось провести ({ $error }). Посмотрите, пожалуйста, журнал: платёж не пропал и будет проверен снова.
 alert-check-rejected = ⚠️ CryptoCloud раз за разом отказывается отвечать о платеже <code>{ $number }</code>. См. <code>python -m services payment show { $number }</code>

@@ -13,8 +13,8 @@ class Figures:
     values: dict[str, list[float]] = field(default_factory=dict)
 
     def note(self, name: str, *values: float) -> None:
-        """Add values under a name."""
-        self.values.setdefault(name, []).extend(values)
+        """Add values under a name; five digits are more than any measurement here is worth."""
+        self.values.setdefault(name, []).extend(float(f"{value:.5g}") for value in values)
 
     def has(self, name: str) -> bool:
         """Whether anything was measured under this name."""

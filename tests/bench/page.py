@@ -40,7 +40,7 @@ class Run:
     parts: dict[str, Figures]
 
     def as_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Run":
@@ -77,8 +77,8 @@ def page(run: Run) -> str:
     parts = [
         "# How fast it is, beside the limits",
         "Written by `make bench`; every figure is from one run, in which the program and its limits took turns. A "
-        "figure is the median of its rounds, with the lowest and highest in brackets. Absolute figures depend on the "
-        "machine: the ratios are what carries over.",
+        "figure is the median of its rounds, with the lowest and highest in brackets; a ratio is the median of the "
+        "rounds' own ratios. Absolute figures depend on the machine: the ratios are what carries over.",
     ]
     if run.quick:
         parts.append(

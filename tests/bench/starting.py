@@ -136,7 +136,7 @@ def tell(figures: Figures | None) -> Chapter:
                 memory.target,
                 f"{figures.spread('running MB')} MB",
                 f"{figures.mid('running MB') / TARGET_MEGABYTES:.2f} of what is allowed",
-                f"aiogram imported as it comes would be {written(aiogram)} MB of it",
+                f"aiogram imported as it comes would alone be {written(aiogram)} MB",
                 figures.mid("running MB") <= TARGET_MEGABYTES,
             ),
         ],

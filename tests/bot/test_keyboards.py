@@ -73,8 +73,8 @@ def test_a_longer_period_tells_its_price_and_what_it_saves(price_list: PriceList
     screen = periods(TEXTS.speak("en"), price_list, price_list.tiers["pro"])
     assert buttons(screen.keyboard) == [
         ("30 days · $99", "period:pro:month"),
-        ("90 days · $282.15 (−5 %)", "period:pro:quarter"),
-        ("365 days · $950.40 (−20 %)", "period:pro:year"),
+        ("90 days · $282.15 (−5%)", "period:pro:quarter"),
+        ("365 days · $950.40 (−20%)", "period:pro:year"),
         ("‹ All tiers", "plans"),
     ]
 

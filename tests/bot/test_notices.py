@@ -171,9 +171,17 @@ def test_a_price_list_in_another_currency_tells_prices_in_it(price_list: PriceLi
 
 def test_whoever_overpaid_reads_it_in_the_receipt(price_list: PriceList) -> None:
     say = TEXTS.speak("en")
-    plain = read(notice(say, price_list, claimed(Kind.RECEIPT, **ABOUT, overpaid=False, surplus="")))
+    plain = read(notice(say, price_list, claimed(Kind.RECEIPT, **ABOUT, overpaid="", surplus="")))
     assert "overpaid" not in plain
-    unknown = read(notice(say, price_list, claimed(Kind.RECEIPT, **ABOUT, overpaid=True, surplus="")))
+    unknown = read(notice(say, price_list, claimed(Kind.RECEIPT, **ABOUT, overpaid="yes", surplus="")))
     assert "You overpaid." in unknown
-    known = read(notice(say, price_list, claimed(Kind.RECEIPT, **ABOUT, overpaid=True, surplus="5.03")))
+    known = read(notice(say, price_list, claimed(Kind.RECEIPT, **ABOUT, overpaid="yes", surplus="5.03")))
     assert "You overpaid by $5.03. It is not lost: please write to support" in known
+
+
+def test_whoever_pays_more_after_the_receipt_is_told_by_a_message_of_its_own(price_list: PriceList) -> None:
+    later = notice(TEXTS.speak("en"), price_list, claimed(Kind.OVERPAID, **ABOUT, surplus="30"))
+    words = (
+        "More money has arrived for Pro · 30 days, receipt 0F8FAD5BD9.\nYou overpaid by $30. It is not lost"
+    )
+    assert read(later).startswith(words)

@@ -219,3 +219,22 @@ async def test_the_receipt_and_the_ledger_name_the_same_end(ann: Customer) -> No
     assert abs(end - datetime.now(UTC) - timedelta(days=365)) < timedelta(minutes=1)
     (receipt,) = ann.receipts()
     assert f"{end.day} {end:%b} {end.year}, {end:%H:%M} UTC" in receipt
+
+
+async def test_an_order_that_is_shown_again_leaves_no_buttons_behind(ann: Customer) -> None:
+    first = await ordered(ann)
+    stood_in = next(one for one in ann.messages if "invoice is ready" in text(one)).body["message_id"]
+    assert await ordered(ann) is first
+
+    def left_behind() -> Message:
+        return next(one for one in ann.messages if one.body["message_id"] == stood_in)
+
+    await until(lambda: text(left_behind()) == "This order goes on further below.", what="the old message")
+    assert ann.buttons(left_behind()) == []
+
+
+async def test_a_link_to_another_tier_offers_to_extend_the_running_one(ann: Customer) -> None:
+    await bought(ann)
+    ann.say("/start tier_business")
+    shown = await ann.read("Another tier can be bought once it has ended.")
+    assert [one["text"] for one in ann.buttons(shown)] == ["Extend Pro"]

@@ -127,6 +127,21 @@ async def test_the_open_invoice_is_offered_again_at_the_new_place(shop: Shop) ->
     assert shop.provider.calls("create") == 1
     shown = await row(shop.db, "SELECT state, version FROM notifications WHERE kind = 'order'")
     assert shown["state"] == "due"
+    moved = await row(shop.db, "SELECT payload FROM notifications WHERE kind = 'order_moved'")
+    assert moved["payload"] == {"message": 1}
+
+
+async def test_an_order_that_is_shown_again_is_asked_about_at_once(shop: Shop) -> None:
+    first = await shop.order()
+    await shop.order()
+    looked_for = await row(shop.db, "SELECT next_check_at <= now() AS due FROM payments")
+    assert (looked_for["due"], (await payment(shop.db, first.id))["wake"]) == (True, 1)
+
+
+async def test_an_order_that_stays_in_its_message_has_not_moved(shop: Shop) -> None:
+    await shop.order()
+    await shop.order()
+    assert await rows(shop.db, "SELECT key FROM notifications WHERE kind = 'order_moved'") == []
 
 
 async def test_below_half_an_hour_a_new_invoice_takes_its_place_and_both_count(shop: Shop) -> None:

@@ -353,6 +353,7 @@ async def test_partly_paid_then_the_rest_then_too_much_is_one_grant(
     payment_id = (await row(db, "SELECT id FROM payments"))["id"]
     assert f"partial:{payment_id}:40" in await keys(db, 1)
     assert f"overpaid:{payment_id}:900" in await keys(db, 900)
+    assert f"overpaid-told:{payment_id}" in await keys(db, 1)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
