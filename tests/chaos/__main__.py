@@ -95,7 +95,7 @@ async def _run(folder: Path, seed: int, seconds: float, size: int, log: Path | N
         replicas = Replicas(play, front, ports, diary, dice["replicas"])
         crowd = Crowd(play, diary, by_price, dice["crowd"], size, seconds, regulars=20 if size >= 200 else 8)
         disasters = Disasters(
-            crowd, replicas, server, diary, dice["disasters"], crash_every=max(20.0, min(40.0, seconds / 14))
+            crowd, replicas, server, diary, dice["disasters"], crash_every=max(20.0, min(30.0, seconds / 14))
         )
         merchant = _merchant(play, crowd, server, replicas, diary, price_list, folder)
         everything.push_async_callback(merchant.cryptocloud.aclose)
