@@ -248,11 +248,11 @@ async def mark_sent(session: Session, one: Claimed) -> bool:
 
 
 async def mark_undeliverable(session: Session, one: Claimed, error: str) -> None:
-    """Park a notification until its person speaks to us again."""
-    await session.execute(_UNDELIVERABLE, {"id": one.id, "token": one.lease_token, "error": error[:500]})
+    """Park a notification until its person speaks to us again; locks the person first, as meeting them does."""
     await session.execute(
         text("UPDATE users SET reachable = false WHERE telegram_id = :id AND reachable"), {"id": one.user_id}
     )
+    await session.execute(_UNDELIVERABLE, {"id": one.id, "token": one.lease_token, "error": error[:500]})
 
 
 async def drop(session: Session, one: Claimed, error: str) -> None:

@@ -6,10 +6,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from services import payments, subscriptions
+from services import notifications, payments, subscriptions
 from services.checkout import order
 from services.config import Settings
 from services.db import Database
+from services.notifications import Kind, Notification
 from services.payments import Answer
 from services.settlement import settle
 from services.tiers import PriceList
@@ -102,6 +103,24 @@ async def test_two_payments_of_one_customer_settled_by_two_replicas_add_up(
 
     first, second = await rows(db, "SELECT starts_at, ends_at FROM subscription_ledger ORDER BY id")
     assert second["starts_at"] == first["ends_at"]
+
+
+async def test_giving_somebody_up_and_meeting_them_lock_in_the_same_order(db: Database) -> None:
+    await customer(db)
+    async with db.begin() as session:
+        await notifications.notify(session, [Notification(1, Kind.GRANTED, "granted")])
+    (one,) = await notifications.claim(db, limit=1, lease_seconds=60)
+
+    async def give_up() -> None:
+        async with db.begin() as session:
+            await notifications.mark_undeliverable(session, one, "blocked")
+
+    async with db.begin() as session:
+        await session.execute(text("UPDATE users SET reachable = true WHERE telegram_id = 1"))
+        given_up = asyncio.create_task(give_up())
+        await until_waiting(db, 1)
+        await session.execute(text("UPDATE notifications SET next_at = now() WHERE id = :id"), {"id": one.id})
+    await given_up
 
 
 async def until_waiting(db: Database, wanted: int) -> None:
