@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
+from services import users
 from services.db import Database, Session
 
 MESSAGES_A_SECOND: Final = 25  # https://core.telegram.org/bots/faq allows about 30
@@ -249,9 +250,7 @@ async def mark_sent(session: Session, one: Claimed) -> bool:
 
 async def mark_undeliverable(session: Session, one: Claimed, error: str) -> None:
     """Park a notification until its person speaks to us again; locks the person first, as meeting them does."""
-    await session.execute(
-        text("UPDATE users SET reachable = false WHERE telegram_id = :id AND reachable"), {"id": one.user_id}
-    )
+    await users.lose(session, one.user_id)
     await session.execute(_UNDELIVERABLE, {"id": one.id, "token": one.lease_token, "error": error[:500]})
 
 

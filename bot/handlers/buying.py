@@ -17,7 +17,6 @@ from services import checkout, payments, subscriptions
 from services.errors import AnotherTierActive, UnknownTier
 from services.fold import paid_so_far
 from services.payments import Payment, Status
-from services.subscriptions import StatusView
 from services.users import Person
 
 router = Router(name="buying")
@@ -32,7 +31,7 @@ async def start(message: Message, command: CommandObject, shop: Shop, person: Pe
     wanted = (command.args or "").strip()
     if wanted.startswith(DEEP_LINK):
         tier = shop.price_list.tiers.get(wanted.removeprefix(DEEP_LINK))
-        if tier is not None and not tier.free and not await _has_another_tier(shop, person, tier.code):
+        if tier is not None and not tier.free and not await _refusal_of_second_tier(shop, person, tier.code):
             await send(message, screens.periods(say, shop.price_list, tier))
             return
     greeting = screens.welcome(say, shop.settings, person.first_name)
@@ -63,15 +62,17 @@ async def choose_tier(press: Press, callback_data: ChooseTier, shop: Shop, perso
     tier = shop.price_list.tiers.get(callback_data.tier)
     if tier is None or tier.free:
         raise UnknownTier(f"{callback_data.tier} is not on sale")
-    if now := await _has_another_tier(shop, person, tier.code):
-        raise AnotherTierActive(now.tier, now.ends_at or now.now)
+    if refusal := await _refusal_of_second_tier(shop, person, tier.code):
+        raise refusal
     await press.show(screens.periods(say, shop.price_list, tier))
 
 
-async def _has_another_tier(shop: Shop, person: Person, tier_code: str) -> StatusView | None:
+async def _refusal_of_second_tier(shop: Shop, person: Person, tier_code: str) -> AnotherTierActive | None:
     async with shop.db.begin() as session:
         now = await subscriptions.status(session, person.telegram_id)
-    return now if now is not None and now.active and now.tier != tier_code else None
+    if now is None or not now.active or now.ends_at is None or now.tier == tier_code:
+        return None
+    return AnotherTierActive(now.tier, now.ends_at)
 
 
 @router.callback_query(ChoosePeriod.filter())
